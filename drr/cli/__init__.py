@@ -1,0 +1,6 @@
+"""The `drr` command: one module per sub-command, imported only when it is used."""
+
+from __future__ import annotations
+
+
+def main() -> None: ...

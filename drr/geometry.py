@@ -1,0 +1,197 @@
+"""The geometry of one radiograph: where the source, the detector and its pixels are.
+
+Everything a kernel needs and nothing else, in the patient's frame (LPS, mm). `drr.views` makes
+geometries from the names radiographers use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.errors import GeometryError
+
+__all__ = ["Geometry", "Vector"]
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Source, detector and pixels of one view; immutable, and `eval(repr(g)) == g`.
+
+    Parameters
+    ----------
+    source
+        `(3,)` LPS mm of the focal spot; None for a parallel beam.
+    direction
+        `(3,)` unit vector from tube to detector of a parallel beam; None for a cone beam.
+    detector_center
+        `(3,)` LPS mm of the middle of the detector.
+    u, v
+        `(3,)` mm from one pixel centre to the next along a row (towards the image's right) and
+        down a column.
+    shape
+        Rows and columns.
+    view_position
+        DICOM View Position or a free name; empty when unnamed. Has no effect on the image.
+
+    Raises
+    ------
+    GeometryError
+        When the vectors cannot make an image: not finite, pixels of no area, a source in the
+        detector plane, rays that run along the detector.
+    """
+
+    source: Vector | None = None
+    direction: Vector | None = None
+    detector_center: Vector
+    u: Vector
+    v: Vector
+    shape: tuple[int, int]
+    view_position: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.source is None) == (self.direction is None):
+            raise GeometryError(
+                "a geometry needs either a source (cone beam) or a direction (parallel beam), "
+                f"not {'neither' if self.source is None else 'both'}"
+            )
+        for name in ("source", "direction", "detector_center", "u", "v"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _vector(name, value))
+        object.__setattr__(self, "shape", _shape(self.shape))
+        area = float(np.linalg.norm(self.normal))
+        if area < 1e-12 * max(1.0, self.column_pitch * self.row_pitch):
+            raise GeometryError(
+                f"the pixel steps u={self.u} and v={self.v} span no area; "
+                "give two non-zero vectors that are not parallel"
+            )
+        if self.direction is not None:
+            length = math.hypot(*self.direction)
+            if length < 1e-12:
+                raise GeometryError("the beam direction (0, 0, 0) points nowhere")
+            if abs(length - 1.0) > 1e-12:
+                x, y, z = (value / length for value in self.direction)
+                object.__setattr__(self, "direction", (x, y, z))
+        if abs(np.dot(self.central_ray, self.normal / area)) < 1e-3:
+            raise GeometryError(
+                "the central ray runs along the detector instead of onto it: "
+                f"source-to-detector direction {self.central_ray.round(6).tolist()}, "
+                f"detector normal {(self.normal / area).round(6).tolist()}"
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Geometry:
+        """Inverse of `to_dict`; unknown keys are refused by name."""
+        unknown = set(values) - {f for f in cls.__dataclass_fields__}
+        if unknown:
+            raise GeometryError(f"unknown geometry key {sorted(unknown)[0]!r}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists, for JSON."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+    @property
+    def rows(self) -> int:
+        return self.shape[0]
+
+    @property
+    def columns(self) -> int:
+        return self.shape[1]
+
+    @property
+    def column_pitch(self) -> float:
+        """mm between neighbouring columns (the length of `u`)."""
+        return math.hypot(*self.u)
+
+    @property
+    def row_pitch(self) -> float:
+        """mm between neighbouring rows (the length of `v`)."""
+        return math.hypot(*self.v)
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """`(3,)` u x v, not normalised."""
+        return np.cross(self.u, self.v)
+
+    @property
+    def central_ray(self) -> NDArray[np.float64]:
+        """`(3,)` unit vector from the source to the middle of the detector."""
+        if self.direction is not None:
+            return np.array(self.direction)
+        ray = np.subtract(self.detector_center, self.source)
+        length = float(np.linalg.norm(ray))
+        if length < 1e-9:
+            raise GeometryError(
+                f"the source {self.source} lies on the middle of the detector; move them apart"
+            )
+        return np.asarray(ray / length)
+
+    @property
+    def source_to_detector_distance(self) -> float:
+        """mm along the detector's normal (DICOM 0018,1110); infinite for a parallel beam."""
+        if self.source is None:
+            return math.inf
+        normal = self.normal / np.linalg.norm(self.normal)
+        return float(abs(np.dot(np.subtract(self.detector_center, self.source), normal)))
+
+    @property
+    def viewed_from(self) -> Literal["detector", "tube"]:
+        """From which side the image is seen: `detector` when u x v points to the source."""
+        return "detector" if float(np.dot(self.normal, self.central_ray)) < 0 else "tube"
+
+    @property
+    def positioner_angles(self) -> tuple[float, float]:
+        """Positioner primary and secondary angle in degrees (DICOM 0018,1510 and 0018,1511)."""
+        x, y, z = self.central_ray
+        secondary = math.degrees(math.asin(min(1.0, max(-1.0, float(z)))))
+        primary = math.degrees(math.atan2(x, -y)) if math.hypot(x, y) > 1e-9 else 0.0
+        return primary, secondary
+
+    def pixel_centers(self) -> NDArray[np.float64]:
+        """`(rows, columns, 3)` LPS mm of every pixel's centre."""
+        down = np.arange(self.rows)[:, None, None] - (self.rows - 1) / 2
+        across = np.arange(self.columns)[None, :, None] - (self.columns - 1) / 2
+        return np.asarray(
+            np.array(self.detector_center) + across * np.array(self.u) + down * np.array(self.v)
+        )
+
+    def svg(self, volume: Any = None) -> str:
+        """Drawing of the set-up from the front, the side and above; see `drr.drawing`."""
+        from drr.drawing import draw_geometry
+
+        return draw_geometry(self, volume)
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+
+def _vector(name: str, value: Sequence[float]) -> Vector:
+    try:
+        x, y, z = (float(component) for component in value)
+    except (TypeError, ValueError):
+        raise GeometryError(f"{name} must be three numbers in mm, got {value!r}") from None
+    if not all(map(math.isfinite, (x, y, z))):
+        raise GeometryError(f"{name} must be finite, got {value!r}")
+    return x, y, z
+
+
+def _shape(value: Sequence[int]) -> tuple[int, int]:
+    try:
+        rows, columns = (int(n) for n in value)
+        exact = (rows, columns) == tuple(value)
+    except (TypeError, ValueError):
+        exact = False
+    if not exact or rows < 1 or columns < 1:
+        raise GeometryError(f"detector shape must be two whole numbers above zero, got {value!r}")
+    return rows, columns
