@@ -1,0 +1,19 @@
+"""Fixtures shared by the tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of real scans and films, or a skip that says how to provide it."""
+    folder = Path(os.environ.get("DRR_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "ct").is_dir():
+        pytest.skip(f"no real data in {folder}; set DRR_TEST_DATA to its folder")
+    return folder.resolve()
