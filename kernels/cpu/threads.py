@@ -1,0 +1,57 @@
+"""One pool of threads a process, made on first use, for kernels that release the GIL.
+
+Serial kernels over ranges of work, run by plain Python threads, survive fork and any number of
+calling threads; OpenMP hangs after a fork and Numba's own layer aborts under several threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+__all__ = ["available_cpus", "run", "split"]
+
+# By process: a child of a fork inherits the parent's pool object but none of its threads.
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def split(count: int, parts: int) -> list[tuple[int, int]]:
+    """Cut `range(count)` into at most `parts` contiguous, non-empty, nearly equal ranges."""
+    parts = max(1, min(parts, count))
+    edges = [count * i // parts for i in range(parts + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]]) -> None:
+    """Call `task(start, stop)` for every range, the last one in the calling thread.
+
+    An exception of any range is raised once all of them have ended.
+    """
+    *others, last = ranges
+    futures = [_pool().submit(task, *r) for r in others]
+    try:
+        task(*last)
+    finally:
+        for future in futures:
+            future.exception()
+    for future in futures:
+        future.result()
+
+
+def _pool() -> ThreadPoolExecutor:
+    pid = os.getpid()
+    pool = _pools.get(pid)
+    if pool is None:
+        # setdefault is atomic: two threads that race here agree on one pool without a lock.
+        pool = _pools.setdefault(
+            pid, ThreadPoolExecutor(max(1, available_cpus() - 1), thread_name_prefix="drr")
+        )
+    return pool
