@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from drr.errors import GeometryError
 
-__all__ = ["Geometry", "Vector"]
+__all__ = ["Geometry", "Vector", "project_point"]
 
 Vector = tuple[float, float, float]
+
+# Coordinates further out than this (1000 km) are mistakes, and squares of them would overflow.
+_FARTHEST = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,8 @@ class Geometry:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _vector(name, value))
         object.__setattr__(self, "shape", _shape(self.shape))
+        if not isinstance(self.view_position, str):
+            raise GeometryError(f"view_position must be text, got {self.view_position!r}")
         area = float(np.linalg.norm(self.normal))
         if area < 1e-12 * max(1.0, self.column_pitch * self.row_pitch):
             raise GeometryError(
@@ -88,10 +93,13 @@ class Geometry:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Geometry:
-        """Inverse of `to_dict`; unknown keys are refused by name."""
-        unknown = set(values) - {f for f in cls.__dataclass_fields__}
-        if unknown:
-            raise GeometryError(f"unknown geometry key {sorted(unknown)[0]!r}")
+        """Inverse of `to_dict`; unknown and missing keys are refused by name."""
+        known = tuple(cls.__dataclass_fields__)
+        if unknown := sorted(set(values) - set(known)):
+            raise GeometryError(f"unknown geometry key {unknown[0]!r}; keys are {', '.join(known)}")
+        required = ("detector_center", "u", "v", "shape")
+        if missing := [key for key in required if key not in values]:
+            raise GeometryError(f"the geometry lacks {missing[0]!r}; add it")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,6 +128,18 @@ class Geometry:
         return math.hypot(*self.v)
 
     @property
+    def detector_size(self) -> tuple[float, float]:
+        """Height and width in mm, outer edge to outer edge."""
+        return self.rows * self.row_pitch, self.columns * self.column_pitch
+
+    @property
+    def detector_corners(self) -> NDArray[np.float64]:
+        """`(4, 3)` LPS mm of the outer corners, clockwise from the image's top left."""
+        across = np.array([-0.5, 0.5, 0.5, -0.5])[:, None] * self.columns * np.array(self.u)
+        down = np.array([-0.5, -0.5, 0.5, 0.5])[:, None] * self.rows * np.array(self.v)
+        return np.asarray(np.array(self.detector_center) + across + down)
+
+    @property
     def normal(self) -> NDArray[np.float64]:
         """`(3,)` u x v, not normalised."""
         return np.cross(self.u, self.v)
@@ -127,8 +147,8 @@ class Geometry:
     @property
     def central_ray(self) -> NDArray[np.float64]:
         """`(3,)` unit vector from the source to the middle of the detector."""
-        if self.direction is not None:
-            return np.array(self.direction)
+        if self.source is None:
+            return np.array(self.direction, dtype=np.float64)
         ray = np.subtract(self.detector_center, self.source)
         length = float(np.linalg.norm(ray))
         if length < 1e-9:
@@ -152,9 +172,13 @@ class Geometry:
 
     @property
     def positioner_angles(self) -> tuple[float, float]:
-        """Positioner primary and secondary angle in degrees (DICOM 0018,1510 and 0018,1511)."""
-        x, y, z = self.central_ray
-        secondary = math.degrees(math.asin(min(1.0, max(-1.0, float(z)))))
+        """Positioner primary and secondary angle in degrees (DICOM 0018,1510 and 0018,1511).
+
+        Primary in (-180, 180], 0 for a beam along the body axis; secondary in [-90, 90].
+        """
+        # Adding 0.0 turns -0.0 into 0.0, so that AP is always 180 and never -180.
+        x, y, z = (float(component) + 0.0 for component in self.central_ray)
+        secondary = math.degrees(math.atan2(z, math.hypot(x, y)))
         primary = math.degrees(math.atan2(x, -y)) if math.hypot(x, y) > 1e-9 else 0.0
         return primary, secondary
 
@@ -176,21 +200,72 @@ class Geometry:
         return self.svg()
 
 
-def _vector(name: str, value: Sequence[float]) -> Vector:
+def project_point(geometry: Geometry, point: Sequence[float]) -> tuple[float, float]:
+    """Row and column, in pixels, where the ray through a point meets the detector.
+
+    Parameters
+    ----------
+    geometry
+        The view.
+    point
+        `(3,)` LPS mm.
+
+    Returns
+    -------
+    row, column
+        Fractional; whole numbers are pixel centres, so the detector spans -0.5 to rows - 0.5 and
+        -0.5 to columns - 0.5. The plane goes on beyond that, and so do the numbers returned.
+
+    Raises
+    ------
+    GeometryError
+        When no ray of a cone beam runs through the point: it is level with or behind the source.
+    """
+    target = np.array(_vector("point", point))
+    center, normal = np.array(geometry.detector_center), geometry.normal
+    if geometry.source is None:
+        start, ray = target, geometry.central_ray
+    else:
+        start = np.array(geometry.source)
+        ray = target - start
+    forward = float(np.dot(ray, normal)) * math.copysign(
+        1.0, float(np.dot(geometry.central_ray, normal))
+    )
+    if forward <= 1e-12 * float(np.linalg.norm(normal)):
+        raise GeometryError(
+            f"the point {tuple(target.tolist())} is not in front of the source "
+            f"{geometry.source}; only points between the source and infinity have an image"
+        )
+    hit = start - center + ray * (np.dot(center - start, normal) / np.dot(ray, normal))
+    # Coordinates along u and v, which need be neither perpendicular nor of equal length.
+    scale = np.dot(normal, normal)
+    across = np.dot(np.cross(hit, geometry.v), normal) / scale
+    down = np.dot(np.cross(geometry.u, hit), normal) / scale
+    return float(down + (geometry.rows - 1) / 2), float(across + (geometry.columns - 1) / 2)
+
+
+def _vector(name: str, value: Any) -> Vector:
     try:
+        # Text has a length and digits, too: "123" must not become (1, 2, 3).
+        if isinstance(value, str) or any(isinstance(component, str) for component in value):
+            raise TypeError
         x, y, z = (float(component) for component in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise GeometryError(f"{name} must be three numbers in mm, got {value!r}") from None
     if not all(map(math.isfinite, (x, y, z))):
         raise GeometryError(f"{name} must be finite, got {value!r}")
+    if max(abs(x), abs(y), abs(z)) > _FARTHEST:
+        raise GeometryError(
+            f"{name} must be in mm and within {_FARTHEST:g} mm of the origin, got {value!r}"
+        )
     return x, y, z
 
 
-def _shape(value: Sequence[int]) -> tuple[int, int]:
+def _shape(value: Any) -> tuple[int, int]:
     try:
         rows, columns = (int(n) for n in value)
         exact = (rows, columns) == tuple(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         exact = False
     if not exact or rows < 1 or columns < 1:
         raise GeometryError(f"detector shape must be two whole numbers above zero, got {value!r}")
