@@ -7,8 +7,9 @@ calling threads; OpenMP hangs after a fork and Numba's own layer aborts under se
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 __all__ = ["available_cpus", "run", "split"]
 
@@ -30,20 +31,31 @@ def split(count: int, parts: int) -> list[tuple[int, int]]:
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]]) -> None:
-    """Call `task(start, stop)` for every range, the last one in the calling thread.
+def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threads: int) -> None:
+    """Call `task(start, stop)` for every range, on this thread and at most `threads - 1` others.
 
-    An exception of any range is raised once all of them have ended.
+    Ranges are handed out one by one, so uneven ones balance. An exception of any range is raised
+    once all threads have ended.
     """
-    *others, last = ranges
-    futures = [_pool().submit(task, *r) for r in others]
+    waiting = deque(ranges)
+
+    def work() -> None:
+        while waiting:
+            try:
+                start, stop = waiting.popleft()
+            except IndexError:
+                return
+            task(start, stop)
+
+    helpers = [_pool().submit(work) for _ in range(min(threads, len(ranges)) - 1)]
     try:
-        task(*last)
+        work()
     finally:
-        for future in futures:
-            future.exception()
-    for future in futures:
-        future.result()
+        # After an error the others end with the range they are in.
+        waiting.clear()
+        wait(helpers)
+    for helper in helpers:
+        helper.result()
 
 
 def _pool() -> ThreadPoolExecutor:

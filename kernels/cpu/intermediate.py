@@ -1,0 +1,240 @@
+"""Planning a shear-warp: which planes, which intermediate image, which scales and shifts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.kernels.rays import Rays
+
+__all__ = ["Plan", "dominant_axis", "plan"]
+
+# Columns are padded to whole vectors; see `shear_warp.BLOCK`.
+BLOCK = 16
+# Rows and columns around the detector's shadow that Catmull-Rom interpolation reads.
+MARGIN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An intermediate image and how each plane of voxels maps onto it.
+
+    Voxel coordinates `p` and `q` of plane `m` are `scales[m] * pitch * X + shifts[m]` for
+    intermediate pixel X; the intermediate plane is `plane` along `axis`.
+    """
+
+    axis: int
+    p_axis: int
+    q_axis: int
+    plane: float
+    p0: float
+    pitch_p: float
+    q0: float
+    pitch_q: float
+    columns: int
+    rows: int
+    exact: bool
+    scales: NDArray[np.float64]
+    shifts_p: NDArray[np.float64]
+    shifts_q: NDArray[np.float64]
+    limit: NDArray[np.float32]
+    sign: float
+
+
+def dominant_axis(rays: Rays) -> int:
+    """Axis along which the central ray crosses most planes of voxels: 0 x, 1 y, 2 z."""
+    return int(np.argmax(np.abs(rays.central_direction)))
+
+
+def plan(volume_shape: tuple[int, int, int], rays: Rays, *, sub: tuple[int, int]) -> Plan | None:
+    """Lay out the intermediate image for one view.
+
+    Parameters
+    ----------
+    volume_shape
+        Voxels along z, y and x.
+    rays
+        The detector's rays, before subdivision.
+    sub
+        Sub-pixels of each pixel across and down.
+
+    Returns
+    -------
+    The plan, or None where planes cannot be reordered: the source within reach of the volume
+    along the dominant axis, or detector corners that see the planes from the other side.
+    """
+    counts = np.array(volume_shape[::-1])
+    axis = dominant_axis(rays)
+    p_axis, q_axis = ((1, 2), (0, 2), (0, 1))[axis]
+    plane = (counts[axis] - 1) / 2
+    fine = rays.subdivided(*sub)
+    scales, offset_p, offset_q = _homotheties(rays, axis, p_axis, q_axis, counts[axis], plane)
+    corners = _on_plane(fine, axis, plane)
+    if scales.min() <= 0.02 or corners is None:
+        return None
+    corners = corners[:, [p_axis, q_axis]]
+
+    exact = _is_parallel_to_face(fine, p_axis, q_axis, axis)
+    spacing = np.sqrt(np.diag(rays.metric))
+    finest = min(spacing[p_axis], spacing[q_axis])
+    pitches = _pixel_pitch(fine, axis, p_axis, q_axis, plane)
+    if exact:
+        # Detector pixels much finer than voxels are cheaper to interpolate than to accumulate.
+        steps = np.array([abs(corners[1, 0] - corners[0, 0]), abs(corners[2, 1] - corners[0, 1])])
+        steps /= np.maximum([fine.shape[1] - 1, fine.shape[0] - 1], 1)
+        steps = np.where(np.array(fine.shape[::-1]) > 1, steps, pitches)
+        exact = bool(steps[0] > 0.8 and steps[1] * spacing[q_axis] > 0.8 * finest)
+        pitches = steps if exact else pitches
+    if not exact:
+        pitches = np.maximum(pitches, finest / spacing[[p_axis, q_axis]])
+
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    if exact:
+        start, stop = low, high
+    else:
+        # Nothing outside the volume's own shadow needs accumulating.
+        shadow = [
+            ((edge - offset) / scales)
+            for n, offset in ((counts[p_axis], offset_p), (counts[q_axis], offset_q))
+            for edge in (-1.0, float(n))
+        ]
+        shadow_low = np.array([shadow[0].min(), shadow[2].min()])
+        shadow_high = np.array([shadow[1].max(), shadow[3].max()])
+        start = np.maximum(low, shadow_low) - MARGIN * pitches
+        stop = np.minimum(high, shadow_high) + MARGIN * pitches
+    size = np.maximum(np.floor((stop - start) / pitches + 0.5).astype(int) + 1, 1)
+    columns = -(-int(size[0]) // BLOCK) * BLOCK
+
+    limit, sign = _detector_limit(
+        rays, counts, axis, p_axis, q_axis, plane, start, pitches, (int(size[1]), columns)
+    )
+    return Plan(
+        axis=axis,
+        p_axis=p_axis,
+        q_axis=q_axis,
+        plane=float(plane),
+        p0=float(start[0]),
+        pitch_p=float(pitches[0]),
+        q0=float(start[1]),
+        pitch_q=float(pitches[1]),
+        columns=columns,
+        rows=int(size[1]),
+        exact=exact,
+        scales=scales,
+        shifts_p=offset_p + scales * start[0],
+        shifts_q=offset_q + scales * start[1],
+        limit=limit,
+        sign=sign,
+    )
+
+
+def _homotheties(
+    rays: Rays, axis: int, p_axis: int, q_axis: int, planes: int, plane: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Scale and offsets that carry the intermediate plane onto every plane of voxels."""
+    m = np.arange(planes, dtype=np.float64)
+    s = rays.source
+    if rays.is_parallel:
+        slide = (m - plane) / s[axis]
+        return np.ones(planes), slide * s[p_axis], slide * s[q_axis]
+    # The half plane in front of and behind the voxel centres must not reach the source either.
+    scales = (m - s[axis]) / (plane - s[axis]) if plane != s[axis] else np.zeros(planes)
+    return scales, (1 - scales) * s[p_axis], (1 - scales) * s[q_axis]
+
+
+def _directions(rays: Rays, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    if rays.is_parallel:
+        return np.broadcast_to(rays.source[:3], points.shape)
+    return np.asarray(points - rays.source[:3])
+
+
+def _on_plane(rays: Rays, axis: int, plane: float) -> NDArray[np.float64] | None:
+    """Where the rays of the four corner pixels meet a plane, or None if they miss its front."""
+    rows, columns = rays.shape
+    points = np.array(
+        [
+            rays.origin + column * rays.u + row * rays.v
+            for row, column in ((0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1))
+        ]
+    )
+    along = _directions(rays, points)
+    central = rays.central_direction[axis]
+    if (along[:, axis] * central <= 1e-9 * central**2).any():
+        return None
+    return np.asarray(points + ((plane - points[:, axis]) / along[:, axis])[:, None] * along)
+
+
+def _pixel_pitch(
+    rays: Rays, axis: int, p_axis: int, q_axis: int, plane: float
+) -> NDArray[np.float64]:
+    """Finest spacing of the detector's pixels on a plane, along p and along q, in voxels."""
+    rows, columns = rays.shape
+    center = rays.origin + rays.u * (columns - 1) / 2 + rays.v * (rows - 1) / 2
+    points = [center]
+    for row in (0, rows - 1):
+        for column in (0, columns - 1):
+            points.append(rays.origin + column * rays.u + row * rays.v)
+    base = np.array(points)
+
+    def hit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        along = _directions(rays, p)
+        return np.asarray(p + ((plane - p[:, axis]) / along[:, axis])[:, None] * along)
+
+    du, dv = hit(base + rays.u) - hit(base), hit(base + rays.v) - hit(base)
+    # A step of (du, dv) pixels moves by du + dv: the lattice is as fine along p as its shorter
+    # generator with a notable p component.
+    finest = []
+    for a in (p_axis, q_axis):
+        steps = np.abs(np.stack([du[:, a], dv[:, a]]))
+        lengths = np.stack(
+            [np.hypot(du[:, p_axis], du[:, q_axis]), np.hypot(dv[:, p_axis], dv[:, q_axis])]
+        )
+        finest.append(float(lengths[steps >= 0.5 * lengths].min(initial=lengths.max())))
+    return np.array(finest)
+
+
+def _is_parallel_to_face(rays: Rays, p_axis: int, q_axis: int, axis: int) -> bool:
+    """Whether rows run along p and columns along q, so that pixels map to a regular grid."""
+
+    def runs_along(step: NDArray[np.float64], a: int) -> bool:
+        others = [b for b in range(3) if b != a]
+        return bool(np.abs(step[others]).max() <= 1e-9 * abs(step[a]))
+
+    return runs_along(rays.u, p_axis) and runs_along(rays.v, q_axis)
+
+
+def _detector_limit(
+    rays: Rays,
+    counts: NDArray[np.int_],
+    axis: int,
+    p_axis: int,
+    q_axis: int,
+    plane: float,
+    start: NDArray[np.float64],
+    pitches: NDArray[np.float64],
+    shape: tuple[int, int],
+) -> tuple[NDArray[np.float32], float]:
+    """Plane coordinate at which each intermediate ray meets the detector, if inside the volume."""
+    direction = rays.central_direction
+    sign = math.copysign(1.0, direction[axis])
+    nothing = np.empty((0, 0), np.float32)
+    if rays.is_parallel:
+        return nothing, sign
+    normal = np.cross(rays.u, rays.v)
+    normal = normal * math.copysign(1.0, float(normal @ direction))
+    box = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (counts + 1) - 1.0
+    if ((box - rays.origin) @ normal <= 0).all():
+        return nothing, sign
+    p = start[0] + pitches[0] * np.arange(shape[1])
+    q = start[1] + pitches[1] * np.arange(shape[0])[:, None]
+    s = rays.source[:3]
+    along = normal[axis] * (plane - s[axis]) + normal[p_axis] * (p - s[p_axis])
+    along = along + normal[q_axis] * (q - s[q_axis])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = float((rays.origin - s) @ normal) / along
+    limit = s[axis] + t * (plane - s[axis])
+    # Rays that never meet the detector plane on their way are not detector rays.
+    return np.where(t > 0, limit, sign * 1e9).astype(np.float32), sign
