@@ -2,5 +2,112 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
+import traceback
+import warnings
+from typing import Any
 
-def main() -> None: ...
+import click
+
+from drr import __version__
+from drr.cli.console import failure, note
+from drr.errors import DRRError
+
+__all__ = ["main"]
+
+# Module, attribute and the line that `drr --help` shows: listing the commands imports none.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "project": ("drr.cli.project", "command", "Project CT scans to radiographs."),
+    "inspect": ("drr.cli.inspect", "command", "Say what a CT holds and how it lies."),
+    "phantom": ("drr.cli.phantom", "command", "Make a synthetic chest CT."),
+    "sample": ("drr.cli.sample", "command", "Fetch a real public chest CT."),
+    "doctor": ("drr.cli.doctor", "command", "Check this installation; for bug reports."),
+    "completion": ("drr.cli.completion", "command", "Print the completion script of a shell."),
+}
+
+BAD_INPUT, BUG, INTERRUPTED = 2, 1, 130
+
+
+class CommandLine(click.Group):
+    """The group of all commands, and the one place where errors become exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            sys.exit(self._run(*args, **extra))
+
+    def _run(self, *args: Any, **extra: Any) -> int:
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else 0
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else "drr"
+            failure(f"{error.format_message().rstrip('.')} (see '{path} --help')")
+            return BAD_INPUT
+        except click.ClickException as error:
+            failure(error.format_message())
+            return BAD_INPUT
+        except DRRError as error:
+            failure(str(error))
+            return BAD_INPUT
+        except (click.Abort, KeyboardInterrupt):
+            return INTERRUPTED
+        except MemoryError:
+            failure("not enough memory; use a smaller CT or fewer pixels, or close other programs")
+            return BAD_INPUT
+        except BrokenPipeError:
+            _forget_stdout()
+            return BUG
+        except Exception:
+            traceback.print_exc()
+            failure("this is a bug in drr; please report it with the output of 'drr doctor'")
+            return BUG
+
+
+def _show_warning(message: Warning | str, *_args: Any, **_options: Any) -> None:
+    note(str(message))
+
+
+def _forget_stdout() -> None:
+    """Keep Python's exit from complaining that nobody reads the rest of the output."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.close()
+
+
+@click.group(
+    cls=CommandLine,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Not for diagnosis: radiographs made here are synthetic.",
+)
+@click.version_option(__version__, message="drr-rate %(version)s")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Make digitally reconstructed radiographs (DRRs) from CT volumes.
+
+    \b
+    drr project ct.nii.gz                     a PA chest radiograph, ct_pa.png
+    drr project CT -o OUT --view pa --view ll several views of a DICOM folder
+    drr phantom thorax.nii.gz                 a synthetic CT to try it on
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
