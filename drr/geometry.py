@@ -191,7 +191,7 @@ class Geometry:
         )
 
     def svg(self, volume: Any = None) -> str:
-        """Drawing of the set-up from the front, the side and above; see `drr.drawing`."""
+        """SVG of the set-up from the front, the left side and the feet; see `drr.drawing`."""
         from drr.drawing import draw_geometry
 
         return draw_geometry(self, volume)
