@@ -66,7 +66,8 @@ class Geometry:
                 f"not {'neither' if self.source is None else 'both'}"
             )
         for name in ("source", "direction", "detector_center", "u", "v"):
-            if (value := getattr(self, name)) is not None:
+            value = getattr(self, name)
+            if value is not None or name not in ("source", "direction"):
                 object.__setattr__(self, name, _vector(name, value))
         object.__setattr__(self, "shape", _shape(self.shape))
         if not isinstance(self.view_position, str):
