@@ -1,0 +1,239 @@
+"""Numba kernels against their float64 twins and against each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_cases import ANGLES, UNIT, affine_of, box_chords, random_hu, rays_at, relative_rmse
+
+from drr.kernels import reference
+from drr.kernels.cpu import project as cpu
+from drr.kernels.cpu.intermediate import plan
+from drr.kernels.rays import rays_in_voxels
+
+SHAPE, SPACING = (20, 24, 28), (1.5, 2.0, 2.5)
+HU = random_hu(SHAPE)
+MU = UNIT(HU)
+
+
+def project(rays, method, hu=HU, **options):
+    options = {"anti_aliasing": False, "threads": 1, **options}
+    return cpu.project(hu, UNIT.mapping, rays, method=method, **options)
+
+
+@pytest.mark.parametrize("distance", [500.0, np.inf])
+@pytest.mark.parametrize("angles", ANGLES)
+@pytest.mark.parametrize("method", ["siddon", "joseph"])
+def test_ray_casting_equals_its_twin(method, angles, distance):
+    affine = affine_of(SHAPE, SPACING, shear=0.2)
+    rays = rays_at(affine, *angles, detector=distance, pitch=3.0)
+    truth = getattr(reference, method)(MU, rays)
+    assert truth.max() > 20
+    np.testing.assert_allclose(project(rays, method), truth, rtol=2e-6, atol=2e-5)
+
+
+@pytest.mark.parametrize("distance", [500.0, np.inf])
+@pytest.mark.parametrize("angles", [(0, 0), (180, 0), (90, 0), (-90, 0), (0, 90), (180, -90)])
+@pytest.mark.parametrize("pitch", [3.0, 8.0])
+def test_shear_warp_equals_joseph_with_the_detector_parallel_to_a_face(angles, distance, pitch):
+    affine = affine_of(SHAPE, SPACING)
+    rays = rays_at(affine, *angles, detector=distance, pitch=pitch)
+    truth = reference.joseph(MU, rays)
+    image = project(rays, "shear-warp")
+    assert relative_rmse(image, truth) < 1e-5
+    assert truth.max() > 20
+
+
+@pytest.mark.parametrize("distance", [500.0, np.inf])
+@pytest.mark.parametrize("angles", [(30, 0), (30, 15), (-120, -25), (10, 80), (200, 5)])
+def test_shear_warp_is_close_to_joseph_at_any_angle(angles, distance):
+    smooth = smooth_ball()
+    affine = affine_of(smooth.shape, (1.5, 1.5, 2.0), shear=0.1)
+    rays = rays_at(affine, *angles, detector=distance, shape=(40, 40), rotation=20)
+    truth = reference.joseph(UNIT(smooth), rays)
+    assert relative_rmse(project(rays, "shear-warp", smooth), truth) < 5e-3
+
+
+@pytest.mark.parametrize("angles", [(0, 0), (90, 0), (0, 90), (40, 20)])
+def test_fine_pixels_go_through_a_voxel_sized_intermediate_image(angles):
+    smooth = smooth_ball()
+    rays = rays_at(affine_of(smooth.shape, (1.5, 1.5, 2.0)), *angles, shape=(96, 96), pitch=0.6)
+    layout = plan(smooth.shape, rays, sub=(1, 1))
+    assert layout is not None
+    assert layout.rows * layout.columns < 0.5 * 96 * 96
+    truth = reference.joseph(UNIT(smooth), rays)
+    assert relative_rmse(project(rays, "shear-warp", smooth), truth) < 5e-3
+
+
+def smooth_ball() -> np.ndarray:
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in (26, 34, 36)], indexing="ij")
+    bump = np.clip(1 - (x**2 + y**2 + z**2) / 0.8, 0, 1) ** 2
+    return np.rint(-1000 + 1500 * bump).astype(np.int16)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    start=st.tuples(*[st.floats(-40, 40) for _ in range(3)]),
+    end=st.tuples(*[st.floats(-40, 40) for _ in range(3)]),
+)
+def test_siddon_within_rounding_of_a_uniform_box_for_any_ray(start, end):
+    shape = (9, 10, 11)
+    affine = affine_of(shape, (1.5, 2.0, 2.5))
+    direction = np.subtract(end, start)
+    if np.linalg.norm(direction) < 1e-3:
+        return
+    u = np.cross(direction, [0.3, 0.5, 0.81])
+    v = np.cross(direction, u)
+    if min(np.linalg.norm(u), np.linalg.norm(v)) < 1e-6:
+        return
+    rays = rays_in_voxels(
+        source=start, direction=None, detector_center=end, u=u, v=v, shape=(1, 1), affine=affine
+    )
+    path = project(rays, "siddon", np.zeros(shape, np.int16))
+    diagonal = np.linalg.norm(np.array(shape[::-1]) * (1.5, 2.0, 2.5))
+    np.testing.assert_allclose(path, box_chords(rays, shape), atol=1e-5 * diagonal)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("method", ["siddon", "joseph", "shear-warp"])
+def test_rays_in_voxel_faces_are_finite_and_equal_one_neighbour(method, axis):
+    """Rays along an axis that run exactly in the face between two columns of voxels."""
+    hu = random_hu((6, 6, 6), seed=3)
+    mu = UNIT(hu)
+    others = [a for a in range(3) if a != axis]
+    beam, u, v = np.eye(3)[axis], np.eye(3)[others[0]], np.eye(3)[others[1]]
+    rays = rays_in_voxels(
+        source=None,
+        direction=beam,
+        detector_center=2.0 * (u + v) + 100 * beam,
+        u=u,
+        v=v,
+        shape=(6, 6),
+        affine=np.eye(4),
+    )
+    # Pixel centres at -0.5, 0.5, ... : every ray lies in two faces at once.
+    image = project(rays, method, hu)
+    assert np.isfinite(image).all()
+    sums = mu.sum(axis=2 - axis)  # [v, u]
+    for row in range(6):
+        for column in range(6):
+            near = [
+                sums[j, i]
+                for j in (row - 1, row)
+                for i in (column - 1, column)
+                if 0 <= i < 6 and 0 <= j < 6
+            ]
+            if method == "siddon":
+                assert min(abs(image[row, column] - s) for s in near) < 1e-4
+            else:
+                assert image[row, column] <= max(near) + 1e-4
+
+
+@pytest.mark.parametrize("method", ["siddon", "joseph", "shear-warp"])
+@pytest.mark.parametrize("angles", [(0, 0), (90, 0), (35, 0), (35, 20), (0, 90)])
+def test_nothing_beyond_the_detector_is_summed(method, angles):
+    """The detector cuts a uniform volume; the twin decides what lies before it."""
+    hu = np.zeros(SHAPE, np.int16)
+    affine = affine_of(SHAPE, SPACING)
+    rays = rays_at(affine, *angles, isocenter=400, detector=407, pitch=2.0)
+    twin = reference.siddon if method == "siddon" else reference.joseph
+    truth = twin(UNIT(hu), rays)
+    whole = twin(UNIT(hu), rays_at(affine, *angles, isocenter=400, detector=500, pitch=2.5))
+    assert truth.sum() < 0.9 * whole.sum()
+    image = project(rays, method, hu)
+    assert relative_rmse(image, truth) < (1e-5 if angles in {(0, 0), (90, 0), (0, 90)} else 0.01)
+    # Matter only beyond the detector leaves no trace.
+    y = np.arange(SHAPE[1]) * SPACING[1] - (SHAPE[1] - 1) / 2 * SPACING[1]
+    if angles == (0, 0):  # the beam runs towards -y
+        behind = np.full(SHAPE, -1000, np.int16)
+        behind[:, y < -9] = 1000
+        assert not project(rays, method, behind).any()
+
+
+@pytest.mark.parametrize("angles", ANGLES)
+@pytest.mark.parametrize("method", ["siddon", "joseph", "shear-warp"])
+def test_anti_aliasing_is_the_mean_of_sub_pixel_rays(method, angles):
+    affine = affine_of(SHAPE, SPACING)
+    coarse = rays_at(affine, *angles, pitch=8.0, shape=(7, 6))
+    across, down = cpu.sub_pixels(SHAPE, coarse)
+    assert min(across, down) > 2
+    fine = project(coarse.subdivided(across, down), method)
+    mean = fine.reshape(7, down, 6, across).mean(axis=(1, 3))
+    image = project(coarse, method, anti_aliasing=True)
+    np.testing.assert_allclose(image, mean, rtol=1e-4, atol=1e-3)
+    assert relative_rmse(project(coarse, method), mean) > 1e-3
+
+
+def test_pixels_as_small_as_voxels_are_not_subdivided():
+    affine = affine_of(SHAPE, SPACING)
+    assert cpu.sub_pixels(SHAPE, rays_at(affine, 0, 0, pitch=1.5)) == (1, 1)
+
+
+@pytest.mark.parametrize("method", ["siddon", "joseph", "shear-warp"])
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_do_not_change_the_image(method, threads):
+    rays = rays_at(affine_of(SHAPE, SPACING), 20, 10)
+    one = project(rays, method)
+    many = project(rays, method, threads=threads)
+    np.testing.assert_allclose(many, one, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(many, project(rays, method, threads=threads))
+
+
+def test_transposed_copy_gives_the_same_image():
+    rays = rays_at(affine_of(SHAPE, SPACING), 90, 0)
+    copy = cpu.transposed_copy(HU, threads=2)
+    np.testing.assert_array_equal(copy, HU.transpose(0, 2, 1))
+    image = project(rays, "shear-warp", transposed=copy)
+    np.testing.assert_allclose(image, project(rays, "shear-warp"), rtol=1e-6)
+
+
+def test_an_attenuation_without_hinges_is_looked_up():
+    table = np.zeros(65536, np.float32)
+    table[32768 - 100 :] = np.sqrt(np.arange(32868, dtype=np.float32))
+    mapping = cpu.Mapping(table, np.empty(0, np.float32), np.empty(0, np.float32))
+    rays = rays_at(affine_of(SHAPE, SPACING), 0, 0, pitch=3.0)
+    image = cpu.project(HU, mapping, rays, threads=1, anti_aliasing=False)
+    truth = reference.joseph(table[HU.astype(int) + 32768].astype(float), rays)
+    assert relative_rmse(image, truth) < 1e-5
+
+
+def test_a_source_inside_the_volume_is_cast_ray_by_ray():
+    affine = affine_of(SHAPE, SPACING)
+    rays = rays_at(affine, 0, 0, isocenter=5, detector=60)
+    assert plan(SHAPE, rays, sub=(1, 1)) is None
+    truth = reference.joseph(MU, rays)
+    np.testing.assert_allclose(project(rays, "shear-warp"), truth, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["siddon", "joseph", "shear-warp"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 3), (2, 1, 70), (3, 130, 1)])
+def test_thin_volumes(method, shape):
+    hu = np.full(shape, 500, np.int16)
+    affine = affine_of(shape, (2.0, 2.0, 2.0))
+    for angles in ((0, 0), (90, 0), (0, 90), (30, 20)):
+        rays = rays_at(affine, *angles, pitch=2.2)
+        twin = reference.siddon if method == "siddon" else reference.joseph
+        truth = twin(UNIT(hu), rays)
+        image = project(rays, method, hu)
+        assert np.isfinite(image).all()
+        assert image.sum() == pytest.approx(truth.sum(), rel=0.1)
+
+
+def test_mass_is_the_same_at_every_primary_angle():
+    """Parallel beam, smooth object inside it: row mass times pitch does not depend on p."""
+    axis = np.linspace(-1, 1, 56)
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)
+    bump = np.clip(1 - (1.3 * (x - 0.1) ** 2 + 2 * (y + 0.1) ** 2 + z**2) / 0.7, 0, 1) ** 2
+    smooth = np.rint(-1000 + 1500 * bump).astype(np.int16)
+    affine = affine_of(smooth.shape, (1.5, 1.5, 2.0))
+    masses = []
+    for primary in range(0, 360, 15):
+        rays = rays_at(affine, primary, 0, detector=np.inf, shape=(80, 90), pitch=1.25)
+        image = project(rays, "shear-warp", smooth).astype(float)
+        masses.append(image.sum(axis=1) * 1.25)
+    middle = np.mean(masses, axis=0)
+    assert np.abs(masses - middle).max() < 1e-3 * middle.max()
+    # Rows of length 1.25 mm hold the whole volume's attenuation.
+    assert middle.sum() * 1.25 == pytest.approx(UNIT(smooth).sum() * 1.5 * 1.5 * 2.0, rel=1e-3)
