@@ -6,6 +6,8 @@ thread pool; the rest works on grids some hundred times smaller.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,12 @@ OUTSIDE, SKIN, INSIDE = 0, 1, 2
 
 
 def block_means(
-    values: NDArray[np.int16], factors: tuple[int, int, int], *, floor: int, ceiling: int
+    values: NDArray[np.int16],
+    factors: tuple[int, int, int],
+    *,
+    floor: int,
+    ceiling: int,
+    threads: int | None = None,
 ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Mean and maximum of every block of voxels, in one pass.
 
@@ -47,7 +54,7 @@ def block_means(
     def task(start: int, stop: int) -> None:
         _block_means(values, *factors, floor, ceiling, means, maxima, start, stop)
 
-    run(task, split(shape[0], available_cpus()))
+    _run(task, shape[0], threads)
     return means, maxima
 
 
@@ -95,6 +102,7 @@ def cut(
     air: int,
     padding: int,
     dense: int,
+    threads: int | None = None,
 ) -> tuple[int, int]:
     """Copy what a block mask covers, and its skin to the voxel; the rest becomes background.
 
@@ -131,7 +139,6 @@ def cut(
     deep = erode(mask, (0, 1, 1))
     near = dilate(mask, (1, 1, 1), cross=True)
     classes = np.where(deep, INSIDE, np.where(near, SKIN, OUTSIDE)).astype(np.uint8)
-    ranges = split(values.shape[0], available_cpus())
     counts = np.zeros((values.shape[0], 2), np.int64)
 
     def task(start: int, stop: int) -> None:
@@ -140,9 +147,15 @@ def cut(
             *(counts, start, stop),
         )
 
-    run(task, ranges)
+    _run(task, values.shape[0], threads)
     dense_count, padding_count = counts.sum(axis=0).tolist()
     return dense_count, padding_count
+
+
+def _run(task: Callable[[int, int], object], count: int, threads: int | None) -> None:
+    threads = threads or available_cpus()
+    # More ranges than threads: slices cost unequally.
+    run(task, split(count, 4 * threads), threads)
 
 
 def _shifted(axis: int, step: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
@@ -265,8 +278,21 @@ def _walk(values, z, k, y, x, dy, dx, classes, fy, fx, tissue, rise, air, paddin
 
 @jit
 def _cut(  # type: ignore[no-untyped-def]
-    values, classes, fz, fy, fx, out, background, tissue, rise, air, padding, dense,
-    counts, start, stop,
+    values,
+    classes,
+    fz,
+    fy,
+    fx,
+    out,
+    background,
+    tissue,
+    rise,
+    air,
+    padding,
+    dense,
+    counts,
+    start,
+    stop,
 ):
     _, ny, nx = values.shape
     _, by, bx = classes.shape
@@ -285,20 +311,80 @@ def _cut(  # type: ignore[no-untyped-def]
                 down = j < by - 1 and classes[k, j + 1, i] == SKIN
                 for x in range(x0, x1):
                     if up:
-                        _walk(values, z, k, y0 - 1, x, -1, 0, classes, fy, fx, tissue, rise, air,
-                              padding, reached)
+                        _walk(
+                            values,
+                            z,
+                            k,
+                            y0 - 1,
+                            x,
+                            -1,
+                            0,
+                            classes,
+                            fy,
+                            fx,
+                            tissue,
+                            rise,
+                            air,
+                            padding,
+                            reached,
+                        )
                     if down:
-                        _walk(values, z, k, y1, x, 1, 0, classes, fy, fx, tissue, rise, air,
-                              padding, reached)
+                        _walk(
+                            values,
+                            z,
+                            k,
+                            y1,
+                            x,
+                            1,
+                            0,
+                            classes,
+                            fy,
+                            fx,
+                            tissue,
+                            rise,
+                            air,
+                            padding,
+                            reached,
+                        )
                 left = i > 0 and classes[k, j, i - 1] == SKIN
                 right = i < bx - 1 and classes[k, j, i + 1] == SKIN
                 for y in range(y0, y1):
                     if left:
-                        _walk(values, z, k, y, x0 - 1, 0, -1, classes, fy, fx, tissue, rise, air,
-                              padding, reached)
+                        _walk(
+                            values,
+                            z,
+                            k,
+                            y,
+                            x0 - 1,
+                            0,
+                            -1,
+                            classes,
+                            fy,
+                            fx,
+                            tissue,
+                            rise,
+                            air,
+                            padding,
+                            reached,
+                        )
                     if right:
-                        _walk(values, z, k, y, x1, 0, 1, classes, fy, fx, tissue, rise, air,
-                              padding, reached)
+                        _walk(
+                            values,
+                            z,
+                            k,
+                            y,
+                            x1,
+                            0,
+                            1,
+                            classes,
+                            fy,
+                            fx,
+                            tissue,
+                            rise,
+                            air,
+                            padding,
+                            reached,
+                        )
         n_dense = 0
         n_padding = 0
         for y in range(ny):

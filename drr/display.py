@@ -1,0 +1,95 @@
+"""From line integrals to the grey levels of a picture, by a declared mapping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.errors import ProjectionError
+
+if TYPE_CHECKING:
+    from drr.projector import Projection
+
+__all__ = ["Window", "default_window"]
+
+Curve = Literal["linear", "sigmoid"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Window centre and width in line-integral units, and the curve between black and white.
+
+    The curves are DICOM's VOI LUT functions (PS3.3 C.11.2.1.3): `linear` is LINEAR_EXACT, black
+    at centre - width / 2 and white at centre + width / 2; `sigmoid` is
+    1 / (1 + exp(-4 (x - centre) / width)), which compresses towards both ends as film does.
+
+    Parameters
+    ----------
+    center, width
+        Dimensionless, as line integrals are.
+    curve
+        `linear` or `sigmoid`.
+    invert
+        Bone black instead of bright (the polarity of a MONOCHROME1 film).
+    """
+
+    center: float
+    width: float
+    curve: Curve = "sigmoid"
+    invert: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            center, width = float(self.center), float(self.width)
+        except (TypeError, ValueError):
+            center = width = math.nan
+        if not math.isfinite(center) or not math.isfinite(width) or width <= 0:
+            raise ProjectionError(
+                f"a window needs a finite centre and a width above zero, got center="
+                f"{self.center!r}, width={self.width!r}; chest line integrals run from 0 to about 8"
+            )
+        if self.curve not in ("linear", "sigmoid"):
+            raise ProjectionError(f"curve must be 'linear' or 'sigmoid', got {self.curve!r}")
+        object.__setattr__(self, "center", center)
+        object.__setattr__(self, "width", width)
+
+    def apply(self, line_integrals: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Grey levels from 0 (black) to 1 (white), float32, same shape."""
+        x = (line_integrals.astype(np.float32) - np.float32(self.center)) / np.float32(self.width)
+        if self.curve == "linear":
+            grey = np.clip(x + np.float32(0.5), 0, 1)
+        else:
+            grey = 1 / (1 + np.exp(np.clip(-4 * x, -60, 60)))
+        return np.asarray(1 - grey if self.invert else grey, dtype=np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Window:
+        """Inverse of `to_dict`; unknown keys are refused by name."""
+        if unknown := set(values) - set(cls.__dataclass_fields__):
+            raise ProjectionError(f"unknown window key {sorted(unknown)[0]!r}")
+        return cls(**values)
+
+
+def default_window(projection: Projection) -> Window:
+    """A sigmoid window from the lungs to the bones of one projection.
+
+    Half of the range lies between the 5th and the 97th percentile of the line integrals inside
+    the collimated body (pixels of more than 0.3, about 15 mm of water), rounded to two digits so
+    that the numbers can be declared and reused. The result is recorded with every picture.
+    """
+    values = projection.line_integrals
+    inside = values[values > 0.3]
+    if inside.size < 16:
+        return Window(center=1.0, width=2.0)
+    low, high = np.percentile(inside[:: max(1, inside.size // 65536)], [5, 97])
+    return Window(
+        center=round(float(low + high) / 2, 2), width=max(0.1, round(float(high - low) * 1.1, 2))
+    )
