@@ -1,0 +1,341 @@
+"""Where the patient is in a volume: the body, the lungs, and what the scan cuts off.
+
+Found on a grid of about 3.5 mm, so that it costs about as much as reading the voxels once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from drr.kernels.morphology import Mask, block_means, dilate, erode, label
+from drr.volume import Volume
+
+__all__ = ["ANATOMY_PARAMETERS", "Anatomy", "find_anatomy"]
+
+ANATOMY_PARAMETERS = {
+    "block_mm": 3.5,
+    "smallest_grid": 32,
+    "floor_hu": -1000,
+    "ceiling_hu": 0,
+    "tissue_hu": -400,
+    "opening_mm": 6.0,
+    "smallest_part": 0.02,
+    "smallest_body_of_volume": 0.001,
+    "enclosed_fraction": 0.6,
+    "chest_wall_mm": 10.0,
+    "lung_hu": -500,
+    "gas_hu": -975,
+    "airway_mm": 9.0,
+    "recess_mm": 30.0,
+    "smallest_lung": 0.1,
+    "smallest_lungs_of_body": 0.02,
+    "padding_hu": -1024,
+    "cut_mm2": 400.0,
+}
+"""Thresholds and lengths of `find_anatomy`, for records. HU are of block means, clamped between
+floor and ceiling."""
+
+SIDES = ("right", "left", "anterior", "posterior")
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """The patient in a volume, as masks on a coarse grid.
+
+    There always is a body: where none is found the whole volume counts as one, `found` is False,
+    and a note says so. So views can be placed around test objects too.
+
+    Parameters
+    ----------
+    body
+        `(kz, ky, kx)` bool. True for blocks of the patient, air inside included.
+    affine
+        `(4, 4)` block index (x, y, z) to LPS mm; whole numbers at the blocks' centres.
+    factors
+        Voxels per block along z, y and x.
+    lungs
+        Both lungs (or the one there is) without the trachea, on the same grid; None if not found.
+    truncated_sides
+        Sides at which the field of view cuts the body, of `right`, `left`, `anterior` and
+        `posterior`; `right` is the patient's. The ends of the scan always cut it.
+    found
+        Whether a body stands out from its surroundings.
+    notes
+        What a user may want to know, one sentence each.
+    """
+
+    body: Mask
+    affine: NDArray[np.float64]
+    factors: tuple[int, int, int]
+    lungs: Mask | None = None
+    truncated_sides: tuple[str, ...] = ()
+    found: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the field of view cuts the body's sides."""
+        return bool(self.truncated_sides)
+
+    @cached_property
+    def body_box(self) -> NDArray[np.float64]:
+        """`(2, 3)` lowest and highest x, y and z of the body, LPS mm."""
+        return _box(_outer_corners(self.body, self.affine))
+
+    @cached_property
+    def lungs_box(self) -> NDArray[np.float64] | None:
+        """`(2, 3)` lowest and highest x, y and z of the lungs, LPS mm; None if not found."""
+        return None if self.lungs is None else _box(_outer_corners(self.lungs, self.affine))
+
+    @property
+    def thorax_center(self) -> tuple[float, float, float]:
+        """LPS mm of the middle of the lungs' box, or of the body's where there are no lungs."""
+        box = self.body_box if self.lungs_box is None else self.lungs_box
+        x, y, z = box.mean(axis=0).tolist()
+        return x, y, z
+
+    def surface_points(self) -> NDArray[np.float64]:
+        """`(n, 3)` LPS mm: corners of blocks among which are the furthest in any direction."""
+        return self._surface
+
+    @cached_property
+    def _surface(self) -> NDArray[np.float64]:
+        points = _outer_corners(self.body, self.affine)
+        points.flags.writeable = False
+        return points
+
+    def support(self, direction: ArrayLike) -> float:
+        """How far the body reaches in a direction.
+
+        Parameters
+        ----------
+        direction
+            `(3,)` LPS, normally of unit length.
+
+        Returns
+        -------
+        The largest dot product of the direction with a point of the body, mm from the origin of
+        the patient's frame.
+        """
+        return float((self._surface @ np.asarray(direction, dtype=np.float64)).max())
+
+    def contains(self, point: ArrayLike) -> bool:
+        """Whether a `(3,)` LPS point in mm lies in a block of the body."""
+        homogeneous = np.append(np.asarray(point, dtype=np.float64), 1.0)
+        x, y, z = np.floor(np.linalg.solve(self.affine, homogeneous)[:3] + 0.5)
+        kz, ky, kx = self.body.shape
+        if not (0 <= x < kx and 0 <= y < ky and 0 <= z < kz):
+            return False
+        return bool(self.body[int(z), int(y), int(x)])
+
+
+def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
+    """Find the patient's body and lungs in a CT volume.
+
+    Tissue is separated from couch and blanket by an opening in the axial plane; air that the body
+    encloses from at least three sides is filled plane by plane, so that neither an airway that
+    leaves the scan nor a field of view that cuts the lung lets it leak.
+
+    Parameters
+    ----------
+    volume
+        HU in the patient's frame. Anything is accepted: where no body stands out, the whole
+        volume is one.
+    threads
+        Threads for the pass over the voxels; all available ones by default.
+    """
+    p = ANATOMY_PARAMETERS
+    spacing = volume.spacing[::-1]
+    factors = _factors(volume.shape, spacing)
+    means, maxima = block_means(
+        volume.hu, factors, floor=p["floor_hu"], ceiling=p["ceiling_hu"], threads=threads
+    )
+    block = spacing * factors
+    affine = _block_affine(volume.affine, factors)
+    outside_view = _outside_view(maxima)
+
+    tissue = (means > p["tissue_hu"]) & ~outside_view
+    body = _find_body(tissue, block)
+    if body is None:
+        return Anatomy(
+            np.ones(means.shape, bool),
+            affine,
+            factors,
+            found=False,
+            notes=("no body stands out, so the whole volume is taken for one",),
+        )
+    lungs = _find_lungs(means, body, block)
+    notes = []
+    if lungs is None:
+        notes.append("no lungs were found, so views are centred on the body")
+    sides = _truncated_sides(body, outside_view, block)
+    if sides:
+        notes.append(f"the field of view cuts the body ({', '.join(sides)})")
+    return Anatomy(body, affine, factors, lungs, sides, notes=tuple(notes))
+
+
+def _factors(shape: tuple[int, int, int], spacing: NDArray[np.float64]) -> tuple[int, int, int]:
+    """Voxels per block: about `block_mm`, but small volumes keep a grid worth looking at."""
+    p = ANATOMY_PARAMETERS
+    z, y, x = (
+        int(max(1, min(round(p["block_mm"] / s), n // p["smallest_grid"])))
+        for n, s in zip(shape, spacing, strict=True)
+    )
+    return z, y, x
+
+
+def _block_affine(
+    affine: NDArray[np.float64], factors: tuple[int, int, int]
+) -> NDArray[np.float64]:
+    scale = np.array(factors[::-1], dtype=np.float64)
+    to_voxel = np.diag([*scale, 1.0])
+    to_voxel[:3, 3] = (scale - 1) / 2
+    return np.asarray(affine @ to_voxel)
+
+
+def _outside_view(maxima: NDArray[np.int16]) -> Mask:
+    """Blocks outside a round field of view.
+
+    Below `padding_hu` no CT number exists. At it, air of a truncated scale looks the same, so
+    that the shape decides: what is not padding must be a disc that spans the image.
+    """
+    padding = ANATOMY_PARAMETERS["padding_hu"]
+    impossible = maxima < padding
+    columns = (maxima <= padding).all(axis=0)
+    ky, kx = columns.shape
+    y, x = np.ogrid[:ky, :kx]
+    radius = np.hypot((2 * y - ky + 1) / ky, (2 * x - kx + 1) / kx)
+    is_disc = columns[radius > 1.1].all() and not columns[radius < 0.9].any()
+    return np.asarray(impossible | columns) if is_disc else impossible
+
+
+def _find_body(tissue: Mask, block: NDArray[np.float64]) -> Mask | None:
+    p = ANATOMY_PARAMETERS
+    if tissue.mean() < p["smallest_body_of_volume"]:
+        return None
+    core, radii = _core(tissue, block)
+    enclosed = _enclosed_air(tissue, core)
+    # Thin chest walls do not survive the opening; the lungs behind them show where they are.
+    body = core | enclosed | (dilate(enclosed, _in_plane(p["chest_wall_mm"], block)) & tissue)
+    return _fill_planes(_grow(body, tissue, (0, 1, 1), max(radii) + 1))
+
+
+def _core(tissue: Mask, block: NDArray[np.float64]) -> tuple[Mask, tuple[int, int, int]]:
+    """The body's thick parts, and the radii of the opening that isolated them."""
+    p = ANATOMY_PARAMETERS
+    radii = _in_plane(p["opening_mm"], block)
+    # What is small throughout is opened less, in the end not at all.
+    while not (thick := erode(tissue, radii)).any():
+        radii = (0, max(radii[1] - 1, 0), max(radii[2] - 1, 0))
+    labels, sizes = label(thick)
+    sizes[0] = 0
+    return (sizes >= p["smallest_part"] * sizes.max())[labels] & thick, radii
+
+
+def _enclosed_air(tissue: Mask, core: Mask) -> Mask:
+    """Air with the body's thick parts on at least three of its four sides in the axial plane.
+
+    Lungs cut by the field of view and airways that leave the scan still are; the hollow of a
+    couch, which lies behind the body, and the gap beside an arm are not.
+    """
+    p = ANATOMY_PARAMETERS
+    seen = np.zeros(core.shape, np.uint8)
+    for axis in (1, 2):
+        seen += np.logical_or.accumulate(core, axis=axis)
+        seen += np.flip(np.logical_or.accumulate(np.flip(core, axis), axis=axis), axis)
+    # The dilation closes gaps in thin walls, through which the lung would leak.
+    labels, sizes = label(~dilate(tissue, (0, 1, 1)), planes=True)
+    enclosed = np.bincount(labels[seen >= 3], minlength=sizes.size)
+    accepted = enclosed >= p["enclosed_fraction"] * sizes
+    accepted[0] = False
+    return dilate(accepted[labels], (0, 1, 1)) & ~tissue
+
+
+def _fill_planes(mask: Mask) -> Mask:
+    """Fill what the mask encloses wholly in an axial plane."""
+    labels, sizes = label(~mask, planes=True)
+    hole = np.ones(sizes.size, bool)
+    for edge in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
+        hole[edge.ravel()] = False
+    hole[0] = False
+    return np.asarray(mask | hole[labels])
+
+
+def _grow(seed: Mask, into: Mask, radii: tuple[int, int, int], times: int) -> Mask:
+    """Dilate step by step, but only into a mask."""
+    grown = seed.copy()
+    for _ in range(times):
+        grown |= dilate(grown, radii) & into
+    return grown
+
+
+def _find_lungs(means: NDArray[np.int16], body: Mask, block: NDArray[np.float64]) -> Mask | None:
+    p = ANATOMY_PARAMETERS
+    air = body & (means < p["lung_hu"])
+    # Wider than any trachea.
+    labels, sizes = label(erode(air, _in_plane(p["airway_mm"], block)))
+    sums = np.bincount(labels.ravel(), weights=means.ravel(), minlength=sizes.size)
+    # Gas in the stomach or bowel holds no blood.
+    sizes[sums < p["gas_hu"] * sizes] = 0
+    sizes[0] = 0
+    largest = np.argsort(sizes)[::-1][:2]
+    largest = largest[sizes[largest] >= max(1.0, p["smallest_lung"] * sizes.max())]
+    if not largest.size:
+        return None
+    core = np.isin(labels, largest)
+    # Back into the costophrenic recesses, but not up the trachea.
+    top = int(np.flatnonzero(core.any(axis=(1, 2)))[-1])
+    air[top + 2 :] = False
+    lungs = _grow(core, air, (1, 1, 1), int(np.rint(p["recess_mm"] / block.min())))
+    return lungs if lungs.sum() >= p["smallest_lungs_of_body"] * body.sum() else None
+
+
+def _truncated_sides(body: Mask, outside_view: Mask, block: NDArray[np.float64]) -> tuple[str, ...]:
+    """Sides of the round or rectangular field of view that the body touches."""
+    limit = dilate(outside_view, (0, 1, 1), cross=True)
+    limit[:, [0, -1]] = True
+    limit[:, :, [0, -1]] = True
+    _, y, x = np.nonzero(body & limit)
+    _, ky, kx = body.shape
+    across, along = (x - (kx - 1) / 2) / kx, (y - (ky - 1) / 2) / ky
+    sideways = np.abs(across) > np.abs(along)
+    counts = (
+        (sideways & (across < 0)).sum(),
+        (sideways & (across > 0)).sum(),
+        (~sideways & (along < 0)).sum(),
+        (~sideways & (along > 0)).sum(),
+    )
+    area = block[0] * (block[1] + block[2]) / 2
+    least = ANATOMY_PARAMETERS["cut_mm2"]
+    return tuple(s for s, n in zip(SIDES, counts, strict=True) if n * area >= least)
+
+
+def _in_plane(length: float, block: NDArray[np.float64]) -> tuple[int, int, int]:
+    """Radii of a box of about `length` mm, flat along z."""
+    return 0, int(np.rint(length / block[1])), int(np.rint(length / block[2]))
+
+
+def _outer_corners(mask: Mask, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`(n, 3)` LPS mm: corners of the first and last block of every row of the mask.
+
+    The blocks between are inside the hull of these two, so that no direction is lost.
+    """
+    z, y = np.nonzero(mask.any(axis=2))
+    rows = mask[z, y]
+    first = rows.argmax(axis=1) - 0.5
+    last = rows.shape[1] - rows[:, ::-1].argmax(axis=1) - 0.5
+    corners = [
+        np.stack([x, y + dy, z + dz], axis=-1)
+        for x in (first, last)
+        for dy in (-0.5, 0.5)
+        for dz in (-0.5, 0.5)
+    ]
+    return np.asarray(np.concatenate(corners) @ affine[:3, :3].T + affine[:3, 3])
+
+
+def _box(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([points.min(axis=0), points.max(axis=0)])
