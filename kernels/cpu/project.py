@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from drr.kernels.cpu import ray_casting, shear_warp
 from drr.kernels.cpu.intermediate import Plan, dominant_axis, plan
 from drr.kernels.cpu.threads import available_cpus, run, split
+from drr.kernels.cpu.transpose import as_words, transposed_copy
 from drr.kernels.rays import Rays
 
 __all__ = ["METHODS", "Mapping", "project", "sub_pixels", "transposed_copy"]
@@ -80,19 +81,6 @@ def project(
     return _cast(volume, mapping, rays, method, sub, threads)
 
 
-def transposed_copy(volume: NDArray[np.int16], *, threads: int | None = None) -> NDArray[np.int16]:
-    """`(nz, nx, ny)` copy, so that views along x stream memory as frontal ones do."""
-    nz, ny, nx = volume.shape
-    out = np.empty((nz, nx, ny), np.int16)
-
-    def copy(start: int, stop: int) -> None:
-        shear_warp.transpose_planes(volume[start:stop], out[start:stop])
-
-    threads = available_cpus() if threads is None else threads
-    run(copy, split(nz, threads), threads)
-    return out
-
-
 def sub_pixels(volume_shape: tuple[int, ...], rays: Rays) -> tuple[int, int]:
     """How many sub-pixels across and down make every ray bundle at most one voxel wide.
 
@@ -126,6 +114,7 @@ def _shear_warp(
 ) -> NDArray[np.float32]:
     use_transposed = layout.axis == 0 and transposed is not None
     voxels = transposed if use_transposed else volume
+    words = as_words(voxels)
     count = volume.shape[1] if layout.axis == 2 else volume.shape[0]
     images: list[NDArray[np.float32]] = []
 
@@ -134,6 +123,7 @@ def _shear_warp(
         images.append(image)
         shear_warp.accumulate(
             voxels,
+            words,
             layout.axis,
             use_transposed,
             mapping.thresholds,

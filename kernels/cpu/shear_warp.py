@@ -22,6 +22,7 @@ from numba import float32 as f4
 from numba import int64
 
 from drr.kernels.cpu.jit import jit
+from drr.kernels.cpu.transpose import transpose_block
 
 __all__ = ["accumulate", "warp"]
 
@@ -154,22 +155,9 @@ def add_two_clipped(w_lower, lower, w_upper, upper, limit, plane, sign, target):
 
 
 @jit
-def gather_rows(volume, axis, m0, m1, q0, q1, tile):
-    """Copy voxels [m0, m1) x [q0, q1) with rows along y into `tile[m, q, y]` (dominant axis x)."""
-    ny = volume.shape[1]
-    for q in range(q0, q1):
-        plane = volume[q]
-        for y0 in range(0, ny, 16):
-            y1 = min(y0 + 16, ny)
-            for m in range(m0, m1):
-                target = tile[m - m0, q - q0]
-                for y in range(y0, y1):
-                    target[y] = plane[y, m]
-
-
-@jit
 def accumulate(
     volume,
+    words,
     axis,
     transposed,
     thresholds,
@@ -192,6 +180,8 @@ def accumulate(
     ----------
     volume
         `(nz, ny, nx)` int16, or `(nz, nx, ny)` when `transposed`.
+    words
+        The volume as 64-bit words, see `transpose.as_words`.
     axis
         Dominant axis: 0 for x, 1 for y, 2 for z.
     thresholds, slopes, table
@@ -224,13 +214,16 @@ def accumulate(
             high[row] = (sign * limit[row]).max()
     tile_planes = 32
     gathered = axis == 0 and not transposed
-    tile = np.empty((tile_planes if gathered else 0, ROWS, n), np.int16)
+    tile = np.empty((ROWS, tile_planes if gathered else 0, n), np.int16)
+    tile_words = tile.view(np.uint64) if n % 4 == 0 else np.empty((ROWS, 0, 0), np.uint64)
 
     for q0 in range(q_start, q_stop, ROWS):
         q1 = min(q0 + ROWS, q_stop)
         for m in range(planes):
             if gathered and m % tile_planes == 0:
-                gather_rows(volume, axis, m, min(m + tile_planes, planes), q0, q1, tile)
+                stop = min(m + tile_planes, planes)
+                for q in range(q0, q1):
+                    transpose_block(volume[q], words[q], m, stop, tile[q - q0], tile_words[q - q0])
             scale = scales[m]
             step_q, shift_q = scale * pitch_q, shifts_q[m]
             # Rows of the image that these rows of voxels reach.
@@ -241,7 +234,7 @@ def accumulate(
             first, last = n, -1
             for q in range(q0, q1):
                 if gathered:
-                    row = tile[m % tile_planes, q - q0]
+                    row = tile[q - q0, m % tile_planes]
                 elif axis == 2:
                     row = volume[m, q]
                 else:
@@ -380,16 +373,3 @@ def warp(
                     total += weight * value
             out[row, column] = total * share
 
-
-@jit
-def transpose_planes(volume, out):
-    """`out[z, x, y] = volume[z, y, x]`, in tiles that fit the cache."""
-    nz, ny, nx = volume.shape
-    for z in range(nz):
-        plane, target = volume[z], out[z]
-        for y0 in range(0, ny, 32):
-            y1 = min(y0 + 32, ny)
-            for x0 in range(0, nx, 32):
-                for x in range(x0, min(x0 + 32, nx)):
-                    for y in range(y0, y1):
-                        target[x, y] = plane[y, x]
