@@ -1,0 +1,271 @@
+"""The record beside every image: how it was made, complete enough to make it again.
+
+A JSON object, written as `<image's name>.json` and embedded where the format has room:
+
+================  ================================================================================
+`record_version`  version of this layout
+`notice`          not for diagnosis
+`projection`      input digest, view, attenuation, clean-up, method, back-end, versions
+`geometry`        source, detector and pixel vectors in LPS mm (`Geometry.to_dict`)
+`geometry_repr`   the same as Python source
+`display`         mapping from line integrals to the picture (`Window.to_dict`), or null
+`output`          file format, quantity, pixel type and size
+`thickness`       labels projected along, with their unit, or null
+`identifiers`     patient and study attributes, only when the user asked to keep them
+================  ================================================================================
+
+Nothing else is in it: no path, name, date or UID of the source.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drr.errors import DRRError, ReadError
+from drr.geometry import Geometry
+
+if TYPE_CHECKING:
+    from drr.display import Window
+    from drr.projector import Projection
+
+__all__ = ["NOTICE", "RECORD_VERSION", "Record", "build_record", "dump_record", "load_record"]
+
+RECORD_VERSION = 1
+NOTICE = "Synthetic radiograph computed from a CT scan. Not for diagnosis."
+# A record is a few kilobytes; anything near this is another file.
+MAX_BYTES = 4 << 20
+
+_KEYS = {
+    "record_version": int,
+    "notice": str,
+    "projection": dict,
+    "geometry": dict,
+    "geometry_repr": str,
+    "display": (dict, type(None)),
+    "output": dict,
+    "thickness": (dict, type(None)),
+}
+_OPTIONAL_KEYS = {"identifiers": dict}
+_PROJECTION_KEYS = {
+    "drr": str,
+    "input": dict,
+    "view": (dict, type(None)),
+    "attenuation": dict,
+    "cleanup": (dict, type(None)),
+    "method": str,
+    "backend": str,
+    "anti_aliasing": bool,
+    "cpu": str,
+}
+_INPUT_KEYS = {"sha256": str, "shape": list, "spacing": list}
+_OUTPUT_KEYS = {
+    "format": str,
+    "quantity": str,
+    "dtype": str,
+    "bits": int,
+    "rows": int,
+    "columns": int,
+    "mark": bool,
+    "columns_reversed": bool,
+}
+_THICKNESS_KEYS = {"labels": list, "unit": str}
+_JSON_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    type(None): "null",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A record read back, checked key by key.
+
+    Parameters
+    ----------
+    projection
+        `Projection.record`: what the projection was made from and with.
+    geometry
+        The geometry, exactly.
+    window
+        The display mapping, or None for an output of line integrals.
+    output
+        Format, quantity, pixel type and size of the image.
+    labels
+        Labels whose thickness was projected too; empty for none.
+    identifiers
+        Attributes that identify the patient; empty unless they were kept.
+    """
+
+    projection: Mapping[str, Any]
+    geometry: Geometry
+    window: Window | None
+    output: Mapping[str, Any]
+    labels: tuple[int, ...] = ()
+    identifiers: Mapping[str, str]
+
+
+def build_record(
+    projection: Projection,
+    *,
+    window: Window | None,
+    output: Mapping[str, Any],
+    keep_identifiers: bool = False,
+) -> dict[str, Any]:
+    """Assemble the record of one image that is about to be written."""
+    record: dict[str, Any] = {
+        "record_version": RECORD_VERSION,
+        "notice": NOTICE,
+        "projection": dict(projection.record),
+        "geometry": projection.geometry.to_dict(),
+        "geometry_repr": repr(projection.geometry),
+        "display": None if window is None else window.to_dict(),
+        "output": dict(output),
+        "thickness": None
+        if projection.thickness is None
+        else {"labels": [int(label) for label in projection.labels], "unit": "mm"},
+    }
+    if keep_identifiers:
+        record["identifiers"] = {k: str(v) for k, v in projection.identifiers.items()}
+    return record
+
+
+def dump_record(record: Mapping[str, Any]) -> str:
+    """JSON text, pure ASCII, so that every format can embed it; numbers round-trip exactly."""
+    return json.dumps(record, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def load_record(path: str | Path) -> Record:
+    """Read the JSON that `drr.write` put beside an image.
+
+    Raises
+    ------
+    ReadError
+        When the file is missing or not such a record: not JSON, another version, a key unknown,
+        missing or of the wrong kind, a geometry or display mapping that cannot be.
+    """
+    path = Path(path)
+    record = _parse(path)
+    version = record.get("record_version")
+    if version != RECORD_VERSION or isinstance(version, bool):
+        found = "no record_version" if version is None else f"record_version {version!r}"
+        raise ReadError(
+            f"{path}: {found}, but this release reads version {RECORD_VERSION}; "
+            "give the .json that was written beside an image by this release"
+        )
+    _check_keys(record, _KEYS, path, "", _OPTIONAL_KEYS)
+    _check_keys(record["projection"], _PROJECTION_KEYS, path, "projection.")
+    _check_keys(record["projection"]["input"], _INPUT_KEYS, path, "projection.input.")
+    _check_keys(record["output"], _OUTPUT_KEYS, path, "output.")
+    if record["thickness"] is not None:
+        _check_keys(record["thickness"], _THICKNESS_KEYS, path, "thickness.")
+    try:
+        geometry = Geometry.from_dict(record["geometry"])
+    except (DRRError, TypeError, ValueError) as error:
+        raise ReadError(f"{path}: its geometry cannot be used: {error}") from None
+    if repr(geometry) != record["geometry_repr"]:
+        raise ReadError(
+            f"{path}: geometry and geometry_repr differ, so one of them was edited; "
+            "make them agree or write the image again"
+        )
+    return Record(
+        projection=record["projection"],
+        geometry=geometry,
+        window=_window(record["display"], path),
+        output=record["output"],
+        labels=_labels(record["thickness"], path),
+        identifiers=record.get("identifiers", {}),
+    )
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ReadError(
+                f"{path}: {size} bytes are too many for a record; "
+                "give the .json that was written beside an image"
+            )
+        record = json.loads(
+            path.read_bytes(), object_pairs_hook=_unique_keys, parse_constant=_no_constant
+        )
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}; check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise ReadError(
+            f"{path}: is not a JSON record ({error}); "
+            "give the .json that was written beside an image"
+        ) from None
+    if not isinstance(record, dict):
+        raise ReadError(
+            f"{path}: holds {_kind(record)}, not a record; "
+            "give the .json that was written beside an image"
+        )
+    return record
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice")
+    return values
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _check_keys(
+    values: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    path: Path,
+    prefix: str,
+    optional: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuse unknown and missing keys, and values of the wrong kind, by name."""
+    allowed = {**expected, **(optional or {})}
+    for key in values:
+        if key not in allowed:
+            raise ReadError(
+                f"{path}: unknown key {prefix + key!r}; remove it, or use the release that wrote it"
+            )
+    for key in expected:
+        if key not in values:
+            raise ReadError(f"{path}: the key {prefix + key!r} is missing; write the image again")
+    for key, value in values.items():
+        kinds = allowed[key] if isinstance(allowed[key], tuple) else (allowed[key],)
+        # JSON's true is a Python int.
+        wrong_bool = isinstance(value, bool) and bool not in kinds
+        if wrong_bool or not isinstance(value, kinds):
+            wanted = " or ".join(_JSON_NAMES[kind] for kind in kinds)
+            raise ReadError(f"{path}: {prefix + key!r} must be {wanted}, not {_kind(value)}")
+
+
+def _kind(value: Any) -> str:
+    return _JSON_NAMES.get(type(value), "a number")
+
+
+def _window(display: Mapping[str, Any] | None, path: Path) -> Window | None:
+    if display is None:
+        return None
+    from drr.display import Window
+
+    try:
+        return Window.from_dict(display)
+    except (DRRError, TypeError, ValueError) as error:
+        raise ReadError(f"{path}: its display mapping cannot be used: {error}") from None
+
+
+def _labels(thickness: Mapping[str, Any] | None, path: Path) -> tuple[int, ...]:
+    labels = [] if thickness is None else thickness["labels"]
+    if any(type(label) is not int for label in labels):
+        raise ReadError(f"{path}: 'thickness.labels' must be whole numbers, not {labels!r}")
+    return tuple(labels)
