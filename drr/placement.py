@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import GeometryError
-from drr.geometry import Geometry
+from drr.geometry import Geometry, project_point
 
 __all__ = ["Body", "check_geometry"]
 
@@ -96,6 +96,8 @@ def _rays_miss(geometry: Geometry, body: Body) -> bool:
     Separating axis theorem with the axes for a pyramid (cone beam) or prism (parallel beam) and
     a box, and the body's own extent along each: it never takes a hit for a miss.
     """
+    if _sees(geometry, np.asarray(body.thorax_center, dtype=np.float64)):
+        return False  # the middle of the thorax is in no doubt, and nearly always seen
     corners = geometry.detector_corners
     if geometry.source is not None:
         bundle = np.vstack([corners, geometry.source])
@@ -118,6 +120,20 @@ def _rays_miss(geometry: Geometry, body: Body) -> bool:
         if along.min() > body.support(axis) or along.max() < -body.support(-axis):
             return True
     return False
+
+
+def _sees(geometry: Geometry, point: NDArray[np.float64]) -> bool:
+    """Whether a ray through the point ends on the detector, and not before it."""
+    if geometry.source is not None:
+        normal = geometry.normal
+        near, far = (
+            np.dot(np.subtract(geometry.detector_center, p), normal)
+            for p in (point, geometry.source)
+        )
+        if not 0 < near / far < 1:
+            return False
+    row, column = project_point(geometry, tuple(point.tolist()))
+    return -0.5 < row < geometry.rows - 0.5 and -0.5 < column < geometry.columns - 0.5
 
 
 def _mm(point: NDArray[np.float64]) -> str:
