@@ -1,0 +1,224 @@
+"""The DICOM files of a folder, a zip or a series: found and parsed, pixels left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from drr.errors import ReadError
+from drr.io.inflate import gibibytes, inflate_raw
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["IDENTIFIERS", "Source", "dicom_files", "is_dicom", "load", "open_zip"]
+
+MOST_FILES = 100_000
+"""Files in a folder or zip beyond which it is taken for a mistake."""
+
+IDENTIFIERS = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "OtherPatientIDs",
+    "IssuerOfPatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "StudyID",
+    "AccessionNumber",
+    "StudyDate",
+    "StudyTime",
+    "SeriesDate",
+    "SeriesTime",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "ContentDate",
+    "ContentTime",
+    "ReferringPhysicianName",
+    "InstitutionName",
+    "StudyDescription",
+    "SeriesDescription",
+)
+"""Attributes of the first slice that go to `Volume.identifiers`, and nowhere else."""
+
+HEADER = (
+    *IDENTIFIERS,
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "SeriesNumber",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "AcquisitionNumber",
+    "InstanceNumber",
+    "PixelPaddingValue",
+    "PixelRepresentation",
+    "LossyImageCompression",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+
+PIXELS = (
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelData",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+)
+
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file, on disk or in a zip."""
+
+    label: str
+    open: Callable[[], BinaryIO]
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether first bytes are DICOM: the prefix, or a bare data set that starts as they do."""
+    if head[128:132] == b"DICM":
+        return True
+    # Without preamble: group 2 or 8, a low element, then a VR or an implicit short length.
+    return (
+        len(head) >= 132
+        and head[0:2] in (b"\x02\x00", b"\x08\x00")
+        and head[3] == 0
+        and (head[4:6] in (b"UL", b"CS", b"UI", b"DA", b"LO") or head[5:8] == b"\x00\x00\x00")
+    )
+
+
+def dicom_files(folder: Path, *, recurse: bool = True) -> list[Source]:
+    """The regular files of a folder, sorted by path; what they hold is not looked at."""
+    found: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise ReadError(f"{error.filename}: cannot be read ({error.strerror}); check permissions")
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders.sort()
+        found += [Path(parent, file) for file in sorted(files) if not file.startswith(".")]
+        if len(found) > MOST_FILES:
+            raise ReadError(
+                f"{folder}: holds more than {MOST_FILES} files; name the series' own folder"
+            )
+        if not recurse:
+            break
+    return [
+        Source(str(path.relative_to(folder)), lambda path=path: path.open("rb"))  # type: ignore[misc]
+        for path in found
+        if _is_regular(path)
+    ]
+
+
+@contextlib.contextmanager
+def open_zip(path: Path, limit: int) -> Iterator[list[Source]]:
+    """The files in a zip, readable inside the `with` block; nothing is unpacked to disk."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise ReadError(f"{path}: not a whole zip file ({error}); copy it again") from None
+    with archive:
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        total = sum(info.file_size for info in members)
+        if len(members) > MOST_FILES or total > limit:
+            raise ReadError(
+                f"{path}: unpacks to {len(members)} files and {gibibytes(total)}, beyond the limit "
+                f"of {MOST_FILES} files and {gibibytes(limit)}; raise max_bytes to read it"
+            )
+        if any(info.flag_bits & 1 for info in members):
+            raise ReadError(f"{path}: the zip is encrypted; unpack it first")
+        yield [
+            Source(info.filename, lambda info=info: archive.open(info))  # type: ignore[misc]
+            for info in sorted(members, key=lambda info: info.filename)
+        ]
+
+
+def load(source: Source, *, pixels: bool = False, limit: int, name: str = "") -> Dataset | None:
+    """Parse one file: what `HEADER` lists or, with `pixels`, what `PIXELS` lists.
+
+    Returns None for a file that is not DICOM.
+
+    Raises
+    ------
+    ReadError
+        For DICOM that cannot be parsed.
+    """
+    label = f"{name}: {source.label}" if name else source.label
+    try:
+        with source.open() as file:
+            head = file.read(4096)
+            if not is_dicom(head):
+                return None
+            stream: BinaryIO = file
+            if DEFLATED in head:
+                stream = io.BytesIO(_inflate(head + file.read(limit), label, limit))
+            else:
+                file.seek(0)
+            return _parse(stream, PIXELS if pixels else HEADER, stop=not pixels)
+    except ReadError:
+        raise
+    except PermissionError:
+        raise ReadError(f"{label}: may not be read; check its permissions") from None
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ReadError(f"{label}: cannot be read ({error}); copy it again") from None
+    except Exception as error:  # pydicom raises almost anything for a damaged file
+        raise ReadError(
+            f"{label}: is damaged DICOM ({type(error).__name__}: {error}); copy it again"
+        ) from None
+
+
+def _parse(stream: BinaryIO, keywords: Sequence[str], *, stop: bool) -> Any:
+    import pydicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pydicom.dcmread(
+            stream, stop_before_pixels=stop, specific_tags=list(keywords), force=True
+        )
+
+
+def _inflate(data: bytes, label: str, limit: int) -> bytes:
+    """The same file with its data set inflated, within the limit (pydicom has none)."""
+    start = 144 + int.from_bytes(data[140:144], "little")
+    meta = data[:start].replace(DEFLATED, EXPLICIT_LITTLE_ENDIAN.ljust(len(DEFLATED), b"\0"))
+    return meta + inflate_raw(data[start:], name=label, limit=limit)
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False

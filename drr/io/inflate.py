@@ -1,0 +1,154 @@
+"""Decompression that cannot run away.
+
+A file of a few kilobytes can expand to terabytes. Here the caller asks for as many bytes as the
+header promises and gets no more; the rest of the stream is only drained to verify its checksum,
+and only up to the stated limit.
+"""
+
+from __future__ import annotations
+
+import bz2
+import zlib
+from typing import BinaryIO, Protocol
+
+from drr.errors import ReadError
+
+__all__ = ["DEFAULT_LIMIT", "Inflater", "gibibytes", "inflate_raw"]
+
+DEFAULT_LIMIT = 8 * 2**30
+"""Bytes that one input may expand to or claim, unless `max_bytes` says otherwise."""
+
+CHUNK = 1 << 18
+SLACK = 1 << 24
+"""Decompressed bytes that may follow the voxels."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+
+
+class Inflater:
+    """A readable stream of the decompressed bytes of a gzip, zlib or bzip2 file.
+
+    Parameters
+    ----------
+    file
+        Open at the first compressed byte.
+    name
+        What error messages call the file.
+    limit
+        Decompressed bytes beyond which reading stops with an error.
+    codec
+        `"zlib"` (gzip or zlib, told apart by their headers) or `"bzip2"`.
+    """
+
+    def __init__(self, file: BinaryIO, *, name: str, limit: int, codec: str = "zlib") -> None:
+        self._file = file
+        self._name = name
+        self._limit = limit
+        self._codec = codec
+        self._produced = 0
+        self._pending = b""  # compressed bytes not yet taken by the decompressor
+        self._decompressor = self._start()
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, or fewer at the end of the stream."""
+        parts = []
+        while size > 0 and (part := self._next(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` (bytes); returns how many were there to be had."""
+        filled = 0
+        while filled < len(buffer) and (part := self._next(min(len(buffer) - filled, 1 << 20))):
+            buffer[filled : filled + len(part)] = part
+            filled += len(part)
+        return filled
+
+    def finish(self) -> None:
+        """Read to the end, so that the stream's checksum is verified."""
+        rest = 0
+        while part := self._next(1 << 20):
+            rest += len(part)
+            if rest > SLACK:
+                raise ReadError(
+                    f"{self._name}: goes on far beyond the voxels its header promises; "
+                    "its header is wrong or it is not what it seems"
+                )
+
+    def _start(self) -> _Decompressor:
+        return bz2.BZ2Decompressor() if self._codec == "bzip2" else zlib.decompressobj(47)
+
+    def _next(self, size: int) -> bytes:
+        """Between 1 and `size` bytes; empty at the end of the stream."""
+        while True:
+            if self._decompressor.eof and not self._next_member():
+                return b""
+            data = self._pending
+            if not data and self._wants_input():
+                data = self._file.read(CHUNK)
+                if not data:
+                    raise ReadError(
+                        f"{self._name}: the compressed data ends early after {self._produced} "
+                        "bytes, so the file is truncated; copy or download it again"
+                    )
+            try:
+                part = self._decompressor.decompress(data, size)
+            except (zlib.error, OSError, EOFError, ValueError) as error:
+                raise ReadError(
+                    f"{self._name}: the compressed data is corrupt ({error}); "
+                    "copy or download the file again"
+                ) from None
+            self._pending = getattr(self._decompressor, "unconsumed_tail", b"")
+            self._produced += len(part)
+            if self._produced > self._limit:
+                raise ReadError(
+                    f"{self._name}: expands beyond {gibibytes(self._limit)}; "
+                    "raise max_bytes if it really is that large"
+                )
+            if part:
+                return part
+
+    def _wants_input(self) -> bool:
+        return bool(getattr(self._decompressor, "needs_input", True))
+
+    def _next_member(self) -> bool:
+        """Go on to a concatenated gzip member; zeros or foreign bytes after one end the stream."""
+        if self._codec != "zlib":
+            return False
+        rest = self._decompressor.unused_data
+        if len(rest) < 2:
+            rest += self._file.read(CHUNK)
+        if not rest.startswith(GZIP_MAGIC):
+            return False
+        self._decompressor = self._start()
+        self._pending = rest
+        return True
+
+
+def inflate_raw(data: bytes, *, name: str, limit: int) -> bytes:
+    """Bare deflate, as DICOM's deflated transfer syntax has it."""
+    decompressor = zlib.decompressobj(-15)
+    try:
+        inflated = decompressor.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise ReadError(f"{name}: the deflated data set is corrupt ({error})") from None
+    if len(inflated) > limit:
+        raise ReadError(f"{name}: expands beyond {gibibytes(limit)}; raise max_bytes to read it")
+    return inflated
+
+
+def gibibytes(size: int) -> str:
+    """`8589934592` -> `8 GiB`."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= scale:
+            return f"{size / scale:.4g} {unit}"
+    return f"{size} bytes"

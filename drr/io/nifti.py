@@ -1,0 +1,224 @@
+"""NIfTI-1 and NIfTI-2: `.nii`, `.nii.gz` and `.hdr`/`.img` pairs.
+
+The header is decoded by nibabel; the voxels are read here, straight into int16.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.errors import ReadError
+from drr.io.inflate import GZIP_MAGIC, Inflater
+from drr.io.stored import Stored, check_grid, check_size, millimetres, read_hu
+
+__all__ = ["is_nifti", "read_nifti"]
+
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SPACE_UNITS = {1: "m", 2: "mm", 3: "um"}
+AGREEMENT = 0.01
+"""Fraction of the spacing by which two statements of geometry may differ without a note."""
+
+
+def is_nifti(head: bytes) -> bool:
+    """Whether (decompressed) first bytes are a NIfTI header, either byte order, or ANALYZE's."""
+    return len(head) >= 348 and (_announces(head, 348) or _announces(head, 540))
+
+
+def read_nifti(path: Path, *, limit: int) -> Stored:
+    """Read a NIfTI file.
+
+    The affine is the sform where its code is above 0, else the qform where its code is above 0;
+    with neither there is no affine. RAS becomes LPS. `scl_slope` and `scl_inter` are applied once,
+    unless the slope is 0 or not a number (the standard's "no scaling"). Lengths in metres or
+    micrometres become mm; an unknown unit is taken for mm, with a note.
+
+    Raises
+    ------
+    ReadError
+        For a file that is not one CT volume, is truncated, corrupt or beyond `limit` bytes.
+    """
+    name = str(path)
+    with path.open("rb") as file:
+        stream, zipped = _open(file, name, limit)
+        head = stream.read(348)
+        if _announces(head, 540):
+            head += stream.read(540 - 348)
+        header, version, paired = _decode(head, name)
+        dtype, shape = _layout(header, name)
+        size = path.stat().st_size
+        offset = _offset(header, paired, name)
+        slope, intercept = _scaling(header, name)
+        affine, why_not, notes = _affine(header, name)
+        if paired:
+            hu = _read_pair(path, shape, dtype, slope, intercept, offset, limit)
+        else:
+            check_size(shape, dtype.itemsize, name, limit, None if zipped else size - offset)
+            if zipped:
+                _skip(stream, offset - len(head), name)
+            else:
+                file.seek(offset)
+            hu = read_hu(stream, shape, dtype, slope=slope, intercept=intercept, name=name)
+            if isinstance(stream, Inflater):
+                stream.finish()
+    kind = f"NIfTI-{version}" + (" pair" if paired else "") + (" (gzip)" if zipped else "")
+    if (slope, intercept) != (1, 0):
+        notes += (f"The header's slope {slope:g} and intercept {intercept:g} were applied.",)
+    return Stored(hu, affine, kind, no_affine=why_not, notes=notes)
+
+
+def _announces(head: bytes, size: int) -> bool:
+    """Whether the header's first field gives this size, in either byte order."""
+    return size in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+
+
+def _open(file: BinaryIO, name: str, limit: int) -> tuple[Any, bool]:
+    zipped = file.read(2) == GZIP_MAGIC
+    file.seek(0)
+    return (Inflater(file, name=name, limit=limit) if zipped else file), zipped
+
+
+def _decode(head: bytes, name: str) -> tuple[Any, int, bool]:
+    """Header, NIfTI version and whether the voxels are in an `.img` beside it."""
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    second = _announces(head, 540)
+    if len(head) < (540 if second else 348):
+        raise ReadError(f"{name}: ends within its header, so it is truncated; copy it again")
+    magic = head[4:8] if second else head[344:348]
+    if magic[:2] not in (b"n+", b"ni"):
+        raise ReadError(
+            f"{name}: looks like ANALYZE 7.5, which does not record left and right; "
+            "convert it to NIfTI with the orientation you know it to have"
+        )
+    kind = Nifti2Header if second else Nifti1Header
+    header = kind.from_fileobj(io.BytesIO(head), check=False)
+    return header, 2 if second else 1, magic[:2] == b"ni"
+
+
+def _layout(header: Any, name: str) -> tuple[np.dtype, tuple[int, int, int]]:
+    count = int(header["dim"][0])
+    if not 1 <= count <= 7:
+        raise ReadError(f"{name}: its header claims {count} dimensions; the file is corrupt")
+    shape = check_grid(header["dim"][1 : count + 1], name)
+    try:
+        dtype = np.dtype(header.get_data_dtype())
+    except Exception:
+        raise ReadError(
+            f"{name}: voxel data type {int(header['datatype'])} is not one of NIfTI's"
+        ) from None
+    return dtype, shape
+
+
+def _offset(header: Any, paired: bool, name: str) -> int:
+    offset = float(header["vox_offset"])
+    least = 0 if paired else int(header["sizeof_hdr"]) + 4
+    if not math.isfinite(offset) or offset < 0 or offset > 2**32:
+        raise ReadError(f"{name}: the header puts the voxels at byte {offset:g}; it is corrupt")
+    return max(int(offset), least)
+
+
+def _scaling(header: Any, name: str) -> tuple[float, float]:
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or not math.isfinite(slope):
+        return 1.0, 0.0
+    if not math.isfinite(intercept):
+        raise ReadError(
+            f"{name}: scl_slope is {slope:g} but scl_inter is {intercept}; repair the header"
+        )
+    return slope, intercept
+
+
+def _affine(header: Any, name: str) -> tuple[NDArray[np.float64] | None, str, tuple[str, ...]]:
+    """LPS affine in mm, or None and the reason; and notes."""
+    notes: tuple[str, ...] = ()
+    unit_code = int(header["xyzt_units"]) & 7
+    if unit_code == 0:
+        notes += ("The header does not say its unit of length; mm were assumed.",)
+    elif unit_code not in SPACE_UNITS:
+        raise ReadError(f"{name}: unknown unit of length, code {unit_code}; correct xyzt_units")
+    sform = int(header["sform_code"]) > 0
+    qform = int(header["qform_code"]) > 0
+    if not sform and not qform:
+        return (
+            None,
+            (
+                "neither sform nor qform says where its voxels lie (both codes are 0); "
+                "write one into the header, or pass affine= to drr.read"
+            ),
+            notes,
+        )
+    steps = np.array(header["pixdim"][1:4], np.float64)
+    from_qform = None
+    if qform:
+        if sform and not (np.isfinite(steps).all() and (steps > 0).all()):
+            notes += (f"The header's pixdim {steps.tolist()} was ignored; the sform was used.",)
+        else:
+            if not (np.isfinite(steps).all() and (steps > 0).all()):
+                raise ReadError(
+                    f"{name}: the voxel spacing (pixdim) is {steps.tolist()} mm; "
+                    "it must be positive, so repair the header"
+                )
+            try:
+                from_qform = header.get_qform()
+            except Exception:
+                if not sform:
+                    raise ReadError(
+                        f"{name}: the quaternion of its qform is not a rotation; repair the header"
+                    ) from None
+    matrix = np.array(header.get_sform() if sform else from_qform, np.float64)
+    if sform and from_qform is not None:
+        tolerance = AGREEMENT * float(steps.min())
+        shape = np.array([max(int(n) - 1, 1) for n in header["dim"][1:4]])
+        if (np.abs((matrix - from_qform)[:3, :3] * shape) > tolerance * 10).any() or (
+            np.abs((matrix - from_qform)[:3, 3]) > tolerance * 10
+        ).any():
+            notes += ("sform and qform disagree; the sform was used.",)
+    if unit_code in SPACE_UNITS:
+        matrix, converted = millimetres(matrix, SPACE_UNITS[unit_code], name)
+        notes += converted
+    return RAS_TO_LPS @ matrix, "", notes
+
+
+def _skip(stream: Any, count: int, name: str) -> None:
+    while count > 0:
+        part = stream.read(min(count, 1 << 20))
+        if not part:
+            raise ReadError(f"{name}: ends before its voxels, so it is truncated; copy it again")
+        count -= len(part)
+
+
+def _read_pair(
+    path: Path,
+    shape: tuple[int, int, int],
+    dtype: np.dtype,
+    slope: float,
+    intercept: float,
+    offset: int,
+    limit: int,
+) -> NDArray[np.int16]:
+    """Voxels from the `.img` or `.img.gz` that belongs to a `.hdr`."""
+    stem = path.name[: path.name.lower().rfind(".hdr")] if ".hdr" in path.name.lower() else None
+    candidates = [path.with_name(f"{stem}{end}") for end in (".img", ".img.gz", ".IMG")]
+    image = next((p for p in candidates if stem is not None and p.is_file()), None)
+    if image is None:
+        raise ReadError(
+            f"{path}: the header of a .hdr/.img pair, and its .img is not beside it; "
+            "put both files into one folder"
+        )
+    name = str(image)
+    with image.open("rb") as file:
+        stream, zipped = _open(file, name, limit)
+        available = None if zipped else image.stat().st_size - offset
+        check_size(shape, dtype.itemsize, name, limit, available)
+        _skip(stream, offset, name)
+        hu = read_hu(stream, shape, dtype, slope=slope, intercept=intercept, name=name)
+        if isinstance(stream, Inflater):
+            stream.finish()
+    return hu

@@ -1,0 +1,217 @@
+"""What every reader shares: voxels as stored become int16 HU, once, without detours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.errors import ReadError
+from drr.io.inflate import gibibytes
+
+__all__ = [
+    "Stored",
+    "check_grid",
+    "check_size",
+    "fill",
+    "millimetres",
+    "read_hu",
+    "rescale",
+]
+
+INT16 = np.iinfo(np.int16)
+
+UNITS = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 0.001, "µm": 0.001, "micron": 0.001}
+"""mm per unit of length, by the names NRRD and MetaImage use."""
+
+PLAUSIBLE_SPACING = (0.005, 100.0)
+"""mm; outside it a declared unit of length other than mm is taken for an error."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file's voxels and where they lie, in the file's own index order.
+
+    Parameters
+    ----------
+    hu
+        `(n2, n1, n0)` int16 HU, slowest index first.
+    affine
+        `(4, 4)`, index `(i0, i1, i2, 1)` to LPS mm; None where the file does not say, and then
+        `no_affine` says what is missing.
+    format
+        The container's name, for people.
+    notes, identifiers
+        As in `drr.Volume`.
+    """
+
+    hu: NDArray[np.int16]
+    affine: NDArray[np.float64] | None
+    format: str
+    no_affine: str = ""
+    notes: tuple[str, ...] = ()
+    identifiers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stream(Protocol):
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
+def check_grid(shape: Sequence[int], name: str) -> tuple[int, int, int]:
+    """`(n2, n1, n0)` from sizes listed fastest first, or `ReadError` if it is not a volume."""
+    sizes = [int(n) for n in shape]
+    if any(n < 1 for n in sizes):
+        raise ReadError(f"{name}: the header gives the size {sizes}; every axis needs a voxel")
+    spatial, rest = sizes[:3], sizes[3:]
+    if math.prod(rest) > 1:
+        raise ReadError(
+            f"{name}: the image has {len(sizes)} dimensions, {sizes}; a CT volume has three, "
+            "so extract one frame first"
+        )
+    if len(spatial) < 3 or min(spatial) < 2:
+        raise ReadError(
+            f"{name}: the image of size {' x '.join(map(str, sizes))} is a single slice; "
+            "a CT volume needs at least two voxels along each of three axes"
+        )
+    n0, n1, n2 = spatial
+    return n2, n1, n0
+
+
+def check_size(
+    shape: Sequence[int], itemsize: int, name: str, limit: int, available: int | None = None
+) -> None:
+    """Refuse a header that promises more than `limit`, or more than the `available` bytes."""
+    size = math.prod(int(n) for n in shape) * itemsize
+    if max(size, math.prod(int(n) for n in shape) * 2) > limit:
+        raise ReadError(
+            f"{name}: its header promises {gibibytes(size)} of voxels, beyond the limit of "
+            f"{gibibytes(limit)}; raise max_bytes if it really is that large"
+        )
+    if available is not None and available < size:
+        raise ReadError(
+            f"{name}: holds {max(available, 0)} of the {size} bytes of voxels its header promises, "
+            "so it is truncated; copy or download it again"
+        )
+
+
+def fill(stream: Stream, array: NDArray[Any], name: str) -> None:
+    """Read a contiguous array's bytes whole, or raise `ReadError`."""
+    buffer = memoryview(array.reshape(-1).view(np.uint8))
+    done = 0
+    while done < len(buffer):
+        count = stream.readinto(buffer[done:])
+        if not count:
+            raise ReadError(
+                f"{name}: the voxels end after {done} of {len(buffer)} bytes, so it is truncated; "
+                "copy or download it again"
+            )
+        done += count
+
+
+def read_hu(
+    stream: Stream,
+    shape: tuple[int, int, int],
+    dtype: np.dtype,
+    *,
+    slope: float = 1.0,
+    intercept: float = 0.0,
+    name: str,
+) -> NDArray[np.int16]:
+    """Read voxels slice by slice and rescale them to HU; two bytes a voxel are held."""
+    if dtype.kind not in "iufb":
+        raise ReadError(
+            f"{name}: voxels of type {dtype} (colour, complex or vectors) are not CT numbers"
+        )
+    hu = np.empty(shape, np.int16)
+    if dtype.kind == "i" and dtype.itemsize == 2 and slope == 1 and intercept == 0:
+        fill(stream, hu, name)
+        if dtype != np.int16:
+            hu.byteswap(inplace=True)
+        return hu
+    stored = np.empty(shape[1:], dtype)
+    for out in hu:
+        fill(stream, stored, name)
+        rescale(stored, slope, intercept, out=out, name=name)
+    return hu
+
+
+def rescale(
+    stored: NDArray[Any], slope: float, intercept: float, *, out: NDArray[np.int16], name: str
+) -> None:
+    """`out = slope * stored + intercept`, rounded to the nearest even.
+
+    Integers with an integer slope and intercept stay integers throughout.
+
+    Raises
+    ------
+    ReadError
+        For NaN or infinite values and for HU beyond int16.
+    """
+    if slope == 0 or not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise ReadError(
+            f"{name}: the rescale slope {slope:g} with intercept {intercept:g} makes no HU; "
+            "repair the header first"
+        )
+    if stored.dtype.kind in "iub" and float(slope).is_integer() and float(intercept).is_integer():
+        slope, intercept = int(slope), int(intercept)
+        ends = [slope * int(v) + intercept for v in (stored.min(), stored.max())]
+        _check_range(min(ends), max(ends), name)
+        # The result fits, so arithmetic modulo 2^16 is exact, whatever the stored width.
+        np.copyto(out, stored, casting="unsafe")
+        if slope != 1:
+            out *= _modulo(slope)
+        if intercept != 0:
+            out += _modulo(intercept)
+        return
+    values = stored.astype(np.float64)
+    if slope != 1:
+        values *= slope
+    if intercept != 0:
+        values += intercept
+    low, high = values.min(), values.max()
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = int(values.size - np.isfinite(values).sum())
+        raise ReadError(
+            f"{name}: {bad} voxels of one slice are NaN or infinite; "
+            "replace them (air is -1000) first"
+        )
+    _check_range(np.rint(low), np.rint(high), name)
+    np.copyto(out, np.rint(values, out=values), casting="unsafe")
+
+
+def millimetres(
+    affine: NDArray[np.float64], unit: str, name: str
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """An affine in `unit` as one in mm, and a note if that changed anything."""
+    if unit == "mm":
+        return affine, ()
+    if unit not in UNITS:
+        raise ReadError(
+            f"{name}: lengths are in {unit!r}; mm are needed, so correct the header's unit"
+        )
+    scaled = affine.copy()
+    scaled[:3] *= UNITS[unit]
+    spacing = np.linalg.norm(scaled[:3, :3], axis=0)
+    low, high = PLAUSIBLE_SPACING
+    if spacing.min() < low or spacing.max() > high:
+        raise ReadError(
+            f"{name}: the header declares lengths in {unit!r}, which makes the voxels "
+            f"{' x '.join(f'{s:g}' for s in spacing)} mm; correct the header's unit"
+        )
+    return scaled, (f"Lengths were converted from {unit} to mm.",)
+
+
+def _modulo(value: int) -> np.int16:
+    return np.int16((value + 32768) % 65536 - 32768)
+
+
+def _check_range(low: float, high: float, name: str) -> None:
+    if low < INT16.min or high > INT16.max:
+        raise ReadError(
+            f"{name}: values from {low:.6g} to {high:.6g} do not fit int16, so they are not HU; "
+            "check the rescale slope and intercept"
+        )
