@@ -1,0 +1,344 @@
+"""A procedural chest CT: the embedded default, and an input whose anatomy is known.
+
+Nothing is copied from a patient; proportions are those of anatomy books. The same arguments give
+the same voxels whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.datasets import phantom_bones, phantom_organs, phantom_torso
+from drr.datasets.phantom_paint import Grid, Rows, paint
+from drr.datasets.phantom_vessels import grow, vessels
+from drr.errors import VolumeError
+from drr.kernels.cpu.threads import available_cpus, run, split
+from drr.volume import Volume
+
+__all__ = ["LABELS", "Patient", "thorax", "thorax_labels", "thorax_with_labels"]
+
+LABELS: dict[int, str] = {
+    phantom_torso.LUNG_RIGHT: "lung_right",
+    phantom_torso.LUNG_LEFT: "lung_left",
+    phantom_torso.LIVER: "liver",
+    phantom_bones.SPINE: "spine",
+    phantom_bones.RIBS: "ribs",
+    phantom_bones.STERNUM: "sternum",
+    phantom_bones.CLAVICLE: "clavicles",
+    phantom_bones.SCAPULA: "scapulae",
+    phantom_organs.HEART: "heart",
+    phantom_organs.AORTA: "aorta",
+    phantom_organs.TRACHEA: "trachea",
+    phantom_organs.STOMACH: "stomach",
+    phantom_organs.SPLEEN: "spleen",
+    phantom_organs.VESSELS: "great_vessels",
+}
+"""What each value of the label map means; 0 is everything else."""
+
+# The anatomy is laid out for this height, in a field of this extent (x, y, z in mm).
+REFERENCE_HEIGHT = 172.0
+FIELD = (410.0, 320.0, 400.0)
+
+LUNG_VESSEL_HU, BRONCHUS_WALL_HU, BRONCHUS_HU = 30, -100, -960
+# Ends of the arterial, venous and bronchial tree in each lobe, and their radii at the root in mm.
+TREES = {"artery": (520, 5.6), "vein": (340, 5.0), "airway": (40, 3.2)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patient:
+    """Who lies in the scanner.
+
+    Parameters
+    ----------
+    sex
+        `F` or `M`.
+    age
+        18 to 100 years: bone density, calcified cartilage, unfolding and calcified aorta.
+    height
+        140 to 210 cm; scales everything. None is the mean of the sex.
+    bmi
+        16 to 45 kg/m^2: fat and girth.
+    arms
+        `up` (as for CT), `down` or `none` (no upper arm at all).
+    couch
+        Whether the scanner's couch lies under the back.
+    """
+
+    sex: Literal["F", "M"] = "M"
+    age: float = 50.0
+    height: float | None = None
+    bmi: float = 24.0
+    arms: Literal["up", "down", "none"] = "up"
+    couch: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sex not in ("F", "M"):
+            raise VolumeError(f"phantom: sex must be 'F' or 'M', not {self.sex!r}")
+        if self.arms not in ("up", "down", "none"):
+            raise VolumeError(f"phantom: arms must be 'up', 'down' or 'none', not {self.arms!r}")
+        _between("age", self.age, 18, 100, "years")
+        _between("bmi", self.bmi, 16, 45, "kg/m^2")
+        if self.height is not None:
+            _between("height", self.height, 140, 210, "cm")
+
+    @property
+    def scale(self) -> float:
+        """Size relative to the anatomy as it is laid out."""
+        mean = 176.0 if self.sex == "M" else 163.0
+        return (self.height or mean) / REFERENCE_HEIGHT
+
+    @property
+    def girth(self) -> float:
+        """mm added to the outline, before scaling."""
+        return max(-5.0, 1.9 * (self.bmi - 24.0))
+
+
+def thorax(
+    size: int | Sequence[int] = 256,
+    *,
+    seed: int = 0,
+    spacing: float | Sequence[float] | None = None,
+    noise: float = 10.0,
+    **patient: Any,
+) -> Volume:
+    """A chest CT in Hounsfield units, in seconds.
+
+    Parameters
+    ----------
+    size
+        Voxels along each axis, or `(nz, ny, nx)`; 16 to 1024 each. The field (about 41 x 32 x 40
+        cm for x, y, z) is divided into that many, so voxels are not quite cubes.
+    seed
+        Varies the anatomy and the noise; 0 or a positive whole number.
+    spacing
+        Voxel size in mm, one or (x, y, z), instead of `size`.
+    noise
+        Standard deviation in HU.
+    **patient
+        See `Patient`: `sex`, `age`, `height`, `bmi`, `arms`, `couch`.
+
+    Returns
+    -------
+    Volume centred on the middle of the chest, axes along LPS.
+
+    Raises
+    ------
+    VolumeError
+        When an argument is out of its range; the message gives the range.
+    """
+    return thorax_with_labels(size, seed=seed, spacing=spacing, noise=noise, **patient)[0]
+
+
+def thorax_labels(
+    size: int | Sequence[int] = 256,
+    *,
+    seed: int = 0,
+    spacing: float | Sequence[float] | None = None,
+    **patient: Any,
+) -> Volume:
+    """The label map of `thorax` with the same arguments; values are the keys of `LABELS`."""
+    return thorax_with_labels(size, seed=seed, spacing=spacing, noise=0, **patient)[1]
+
+
+def thorax_with_labels(
+    size: int | Sequence[int] = 256,
+    *,
+    seed: int = 0,
+    spacing: float | Sequence[float] | None = None,
+    noise: float = 10.0,
+    **patient: Any,
+) -> tuple[Volume, Volume]:
+    """`thorax` and `thorax_labels` on one grid, painted once."""
+    unknown = set(patient) - set(Patient.__dataclass_fields__)
+    if unknown:
+        raise VolumeError(
+            f"phantom: no such option {sorted(unknown)[0]!r}; "
+            f"there are {', '.join(Patient.__dataclass_fields__)}"
+        )
+    who = Patient(**patient)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise VolumeError(f"phantom: seed must be a whole number from 0 up, not {seed!r}")
+    _between("noise", noise, 0, 500, "HU")
+
+    field = np.array(FIELD) + 2 * max(who.girth, 0.0) * np.array([1, 1, 0])
+    shape = _shape(size, spacing, field * who.scale)
+    if spacing is not None:
+        field = np.broadcast_to(np.array(spacing, float), 3) * shape[::-1] / who.scale
+    grid = Grid.over(shape, tuple(-field / 2), tuple(field / 2))
+    hu, labels = _scan(grid, *_anatomy(who, int(seed)), noise=noise, seed=int(seed))
+    if who.couch:
+        np.maximum(hu, _couch(grid, who.girth), out=hu)
+
+    affine = np.diag([*(step * who.scale for step in grid.spacing), 1.0])
+    affine[:3, 3] = np.array(grid.origin) * who.scale
+    told = f"procedural phantom, seed {seed}, " + ", ".join(
+        f"{key} {value}" for key, value in asdict(who).items() if value is not None
+    )
+    return (
+        Volume(hu=hu, affine=affine, name=f"phantom (seed {seed})", notes=(told,)),
+        Volume(
+            hu=labels.astype(np.int16), affine=affine, name=f"phantom labels (seed {seed})",
+            notes=(told,),
+        ),
+    )  # fmt: skip
+
+
+def _anatomy(who: Patient, seed: int) -> tuple[phantom_torso.Torso, Rows]:
+    """The trunk and everything painted into it."""
+    rng = np.random.default_rng(seed)
+    old = np.clip((who.age - 40) / 45, 0, 1)
+    density = (1.05 if who.sex == "M" else 1.0) - 0.35 * old
+    breadth = (1.0 if who.sex == "M" else 0.95) * (1 + rng.uniform(-0.02, 0.02))
+    breath = rng.uniform(-6, 6)
+    torso = phantom_torso.Torso(
+        limbs=_arms(who),
+        breasts=_breasts(who, rng),
+        fat=max(3.0, (8.0 if who.sex == "M" else 12.0) + 1.5 * (who.bmi - 24.0)),
+        girth=who.girth,
+        breadth=breadth,
+        domes=(-62 + breath, -76 + breath + rng.uniform(-5, 4)),
+        lung_hu=rng.uniform(-875, -850),
+    )
+    heart = (1.0 if who.sex == "M" else 0.97) * (1 + 0.06 * old) * (1 + rng.uniform(-0.05, 0.05))
+    soft = phantom_organs.organs(rng, heart=heart, age=who.age)
+    bones = phantom_bones.skeleton(
+        rng, density=density, calcified=float(old) * 0.8, breadth=breadth, arms=who.arms
+    )
+    return torso, np.concatenate([soft, _lung_trees(torso, soft, rng), bones])
+
+
+def _lung_trees(torso: phantom_torso.Torso, soft: Rows, rng: np.random.Generator) -> Rows:
+    """Arteries, veins and bronchi of both lungs.
+
+    They grow towards the centres of the lungs' voxels on a coarse grid of their own, so that the
+    same anatomy comes out at every resolution.
+    """
+    half = np.array(FIELD) / 2
+    grid = Grid.over((100, 80, 102), tuple(-half), tuple(half))
+    hu, labels = np.empty(grid.shape, np.int16), np.zeros(grid.shape, np.uint8)
+    phantom_torso.fill(hu, labels, grid, torso)
+    paint(hu, labels, grid, soft)
+    x, y, z = grid.axes()
+    rows = []
+    for side, label in (
+        ("right", phantom_torso.LUNG_RIGHT),
+        ("left", phantom_torso.LUNG_LEFT),
+    ):
+        inside = labels == label
+        for axis in range(3):  # away from the pleura, by one voxel
+            inside &= np.roll(inside, 1, axis) & np.roll(inside, -1, axis)
+        k, j, i = np.nonzero(inside)
+        points = np.stack([x[i], y[j], z[k]], axis=1)
+        points += rng.uniform(-2, 2, points.shape)
+        lower = points[:, 2] < -4 + 0.98 * points[:, 1]
+        for lobe, cloud in (("upper", points[~lower]), ("lower", points[lower])):
+            roots = phantom_organs.HILA[side, lobe]
+            for kind, (ends, radius) in TREES.items():
+                targets = cloud[rng.choice(len(cloud), min(ends, len(cloud)), replace=False)]
+                tree = grow(roots[kind], targets, rng, radius=radius)
+                if kind == "airway":
+                    wall = tree.copy()
+                    wall[:, 6:8] = wall[:, 6:8] * 1.2 + 0.4
+                    rows += [vessels(wall, hu=BRONCHUS_WALL_HU), vessels(tree, hu=BRONCHUS_HU)]
+                else:
+                    rows.append(vessels(tree, hu=LUNG_VESSEL_HU))
+    return np.concatenate(rows)
+
+
+def _arms(who: Patient) -> Rows:
+    """Capsules of the upper arms, out of the field at their ends."""
+    thick = 0.6 * who.girth
+    if who.arms == "none":
+        return np.zeros((0, 8))
+    if who.arms == "up":
+        arm = (158, 14, 104, 236, -10, 230, 46 + thick, 42 + thick)
+    else:
+        arm = (178, 20, 92, 206, 16, -230, 44 + thick, 40 + thick)
+    mirrored = (-arm[0], *arm[1:3], -arm[3], *arm[4:])
+    return np.array([arm, mirrored], dtype=np.float64)
+
+
+def _breasts(who: Patient, rng: np.random.Generator) -> Rows:
+    if who.sex == "M":
+        return np.zeros((0, 8))
+    large = 44 + 1.2 * (who.bmi - 24)
+    return np.array(
+        [
+            (
+                side * 72, -92 - 0.6 * who.girth, -22, side * 80, -112 - who.girth, -36,
+                large * rng.uniform(0.96, 1.06), large * 0.78,
+            )
+            for side in (-1, 1)
+        ]
+    )  # fmt: skip
+
+
+def _scan(
+    grid: Grid, torso: phantom_torso.Torso, rows: Rows, *, noise: float, seed: int
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Paint by slabs, one thread each; every voxel is independent of how they are cut."""
+    hu, labels = np.empty(grid.shape, np.int16), np.zeros(grid.shape, np.uint8)
+
+    def slab(start: int, stop: int) -> None:
+        part = grid.slab(start, stop)
+        phantom_torso.fill(hu[start:stop], labels[start:stop], part, torso)
+        paint(hu[start:stop], labels[start:stop], part, rows)
+        for z in range(start, stop) if noise > 0 else ():
+            rng = np.random.default_rng((seed, z))
+            grain = rng.standard_normal(hu.shape[1:], dtype=np.float32) * np.float32(noise)
+            # Scanners store nothing below -1024.
+            np.clip(np.rint(hu[z] + grain), -1024, 3071, out=hu[z], casting="unsafe")
+
+    threads = available_cpus()
+    run(slab, split(grid.shape[0], 4 * threads), threads)
+    return hu, labels
+
+
+def _couch(grid: Grid, girth: float) -> NDArray[np.int16]:
+    """`(ny, nx)` HU of a curved couch: two sheets of carbon fibre around foam."""
+    x, y, _ = grid.axes()
+    depth = y[:, None] - (131.0 + girth) + x[None, :] ** 2 / 1100.0
+    depth = np.where(np.abs(x)[None, :] < 200, depth, -100.0)
+
+    def layer(top: float, bottom: float, hu: float) -> NDArray[np.float64]:
+        edge = grid.spacing[1]
+        cover = np.minimum((depth - top) / edge + 0.5, (bottom - depth) / edge + 0.5)
+        return np.asarray(-1000 + np.clip(cover, 0, 1) * (hu + 1000))
+
+    sheets = np.maximum(layer(0, 2, -150), layer(22, 24, -150))
+    return np.rint(np.maximum(sheets, layer(1, 23, -925))).astype(np.int16)
+
+
+def _shape(
+    size: int | Sequence[int], spacing: float | Sequence[float] | None, field: Rows
+) -> tuple[int, int, int]:
+    if spacing is not None:
+        try:
+            steps = np.broadcast_to(np.array(spacing, dtype=np.float64), 3)
+        except (TypeError, ValueError):
+            raise VolumeError(f"phantom: spacing must be mm, not {spacing!r}") from None
+        for step in steps:
+            _between("spacing", float(step), 0.3, 25, "mm")
+        counts: Any = [math.ceil(extent / step) for extent, step in zip(field, steps, strict=True)]
+        counts = counts[::-1]
+    else:
+        counts = [size] * 3 if isinstance(size, (int, np.integer)) else list(size)
+    if len(counts) != 3 or not all(isinstance(n, (int, np.integer)) for n in counts):
+        raise VolumeError(f"phantom: size must be one or three whole numbers, not {size!r}")
+    for n in counts:
+        _between("size", n, 16, 1400, "voxels")
+    nz, ny, nx = (int(n) for n in counts)
+    return nz, ny, nx
+
+
+def _between(name: str, value: float, low: float, high: float, unit: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise VolumeError(f"phantom: {name} must be a number of {unit}, not {value!r}")
+    if not low <= value <= high:
+        raise VolumeError(f"phantom: {name} {value} is outside {low} to {high} {unit}")
