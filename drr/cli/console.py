@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
 
 import click
 
-__all__ = ["failure", "note", "progress", "quiet_option"]
+__all__ = ["failure", "is_quiet", "note", "progress", "quiet_option"]
 
-Item = TypeVar("Item")
+_QUIET, _BAR = "drr.quiet", "drr.bar"
 
-_QUIET = "drr.quiet"
+
+def is_quiet() -> bool:
+    """Whether the running command was given `--quiet`."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_QUIET))
 
 
 def note(message: str) -> None:
-    """Something the user may want to know; never a reason to stop."""
-    if not _quiet():
-        click.echo(f"drr: note: {_one_line(message)}", err=True)
+    """Say something the user may want to know; never a reason to stop."""
+    if not is_quiet():
+        _say(f"drr: note: {message}")
 
 
 def failure(message: str) -> None:
-    """What went wrong."""
-    click.echo(f"drr: error: {_one_line(message)}", err=True)
+    """Say what went wrong."""
+    _say(f"drr: error: {message}")
 
 
 @contextmanager
-def progress(items: Sequence[Item], label: str) -> Iterator[Any]:
-    """Iterate with a progress bar on stderr, if there is work to wait for and someone to see it."""
-    if len(items) < 2 or _quiet() or not sys.stderr.isatty():
-        yield items
+def progress(steps: int, label: str) -> Iterator[Callable[[int], None]]:
+    """Yield a function that advances a bar on stderr, if there is a terminal and work to await."""
+    if steps < 2 or is_quiet() or not sys.stderr.isatty():
+        yield lambda _steps: None
         return
-    with click.progressbar(items, label=label, file=sys.stderr) as bar:
-        yield bar
+    meta = click.get_current_context().meta
+    with click.progressbar(length=steps, label=label, file=sys.stderr) as bar:
+        meta[_BAR] = True
+        try:
+            yield bar.update
+        finally:
+            meta[_BAR] = False
 
 
 def _remember_quiet(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -52,10 +60,8 @@ quiet_option = click.option(
 )
 
 
-def _quiet() -> bool:
+def _say(message: str) -> None:
     context = click.get_current_context(silent=True)
-    return context is not None and bool(context.meta.get(_QUIET))
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    bar = context is not None and context.meta.get(_BAR)
+    # Wipes the bar's line; the bar draws itself again at its next step.
+    click.echo(("\r\x1b[K" if bar else "") + " ".join(message.split()), err=True)

@@ -1,0 +1,60 @@
+"""Option values of more than one number: `350x430`, `1024`, `2.5,4`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+__all__ = ["DETECTOR_SIZE", "PIXELS", "WINDOW"]
+
+
+class _Numbers(click.ParamType):
+    """One or two numbers with a separator; a single one stays single.
+
+    Parameters
+    ----------
+    name
+        Shown in the help.
+    kind
+        `float` or `int`.
+    separator
+        Between the two.
+    single
+        Whether one number will do.
+    example
+        For messages.
+    """
+
+    def __init__(self, name: str, kind: Any, separator: str, single: bool, example: str) -> None:
+        self.name = name
+        self.kind = kind
+        self.separator = separator
+        self.single = single
+        self.example = example
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        if not isinstance(value, str):
+            return tuple(value)
+        try:
+            numbers = tuple(self.kind(part) for part in value.lower().split(self.separator))
+        except ValueError:
+            numbers = ()
+        if len(numbers) not in ((1, 2) if self.single else (2,)):
+            self.fail(f"{value!r} is not of the form {self.example}", param, ctx)
+        return numbers
+
+
+class _Window(_Numbers):
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        return () if value == "auto" else super().convert(value, param, ctx)
+
+
+DETECTOR_SIZE = _Numbers("HxW", float, "x", True, "350x430 (mm, height first) or 430")
+PIXELS = _Numbers("N|RxC", int, "x", True, "1024 or 833x1024 (rows first)")
+WINDOW = _Window("CENTER,WIDTH", float, ",", False, "'2.5,4' or 'auto'")
+"""`auto` is the empty tuple."""
