@@ -32,53 +32,39 @@ BLOCK = 16
 PAD = 64
 # Rows of voxels handled together: their resampled rows and target rows stay in the L1 cache.
 ROWS = 8
-# Width of the chunks in which the air at either end of a row is found.
-CHUNK = 64
 
 
 @jit(fast=True)
 def attenuate(row, thresholds, slopes, body):
-    """Write the attenuation of one row of HU into `body`; return the non-zero range.
+    """Write the attenuation of one row of HU into `body`.
 
-    The attenuation is the sum over k of slopes[k] * max(0, HU - thresholds[k]), thresholds
-    ascending. The range is first and last index, whole chunks wide, last < first for an empty row.
+    The attenuation is the sum over k of slopes[k] * max(0, HU - thresholds[k]).
     """
-    n = row.size
     knee, slope = thresholds[0], slopes[0]
-    for i in range(n):
+    for i in range(row.size):
         body[i] = slope * max(f4(row[i]) - knee, f4(0))
     for k in range(1, slopes.size):
         knee, slope = thresholds[k], slopes[k]
-        for i in range(n):
+        for i in range(row.size):
             body[i] += slope * max(f4(row[i]) - knee, f4(0))
-    first, stop = 0, n
-    while first + CHUNK <= n and is_zero(body[first : first + CHUNK]):
-        first += CHUNK
-    while stop - CHUNK >= first and is_zero(body[stop - CHUNK : stop]):
-        stop -= CHUNK
-    return first, stop - 1
-
-
-@jit(fast=True)
-def is_zero(chunk):
-    total = f4(0)
-    for i in range(CHUNK):
-        total += abs(chunk[i])
-    return total == f4(0)
 
 
 @jit(fast=True)
 def attenuate_by_table(row, table, body):
     """As `attenuate` for any attenuation, looked up in a table over all int16 values."""
-    n = row.size
-    first, last = n, -1
-    for i in range(n):
-        value = table[int64(row[i]) + 32768]
-        body[i] = value
-        if value != f4(0):
-            first = min(first, i)
-            last = i
-    return first, last
+    for i in range(row.size):
+        body[i] = table[int64(row[i]) + 32768]
+
+
+@jit(fast=True)
+def is_air(row, threshold):
+    """Whether no voxel of a row attenuates; one look at its middle settles most rows."""
+    highest = row[row.size // 2]
+    if f4(highest) > threshold:
+        return False
+    for i in range(row.size):
+        highest = max(highest, row[i])
+    return f4(highest) <= threshold
 
 
 @jit(fast=True)
@@ -231,7 +217,7 @@ def accumulate(
             bottom = min(nq, int64(math.ceil((q1 - shift_q) / step_q)))
             if bottom <= top:
                 continue
-            first, last = n, -1
+            empty = True
             for q in range(q0, q1):
                 if gathered:
                     row = tile[q - q0, m % tile_planes]
@@ -240,17 +226,20 @@ def accumulate(
                 else:
                     row = volume[q, m]
                 body = lines[q - q0, PAD : PAD + n]
-                if slopes.size > 0:
-                    a, b = attenuate(row, thresholds, slopes, body)
+                if slopes.size == 0:
+                    attenuate_by_table(row, table, body)
+                    empty = False
+                elif is_air(row, thresholds[0]):
+                    body[:] = f4(0)
                 else:
-                    a, b = attenuate_by_table(row, table, body)
-                first, last = min(first, a), max(last, b)
-            if last < first:
+                    attenuate(row, thresholds, slopes, body)
+                    empty = False
+            if empty:
                 continue
             step_p, shift_p = scale * pitch_p, shifts_p[m]
-            x0 = max(0, int64(math.floor((first - 1 - shift_p) / step_p)) // BLOCK)
+            x0 = max(0, int64(math.floor((-1 - shift_p) / step_p)) // BLOCK)
             # Two columns of slack absorb float32 rounding of the positions.
-            x1 = min(blocks, int64(math.ceil((last + 1 - shift_p) / step_p) + 2) // BLOCK + 1)
+            x1 = min(blocks, int64(math.ceil((n - shift_p) / step_p) + 2) // BLOCK + 1)
             # Within the padding: the first and last block may start up to BLOCK outputs outside.
             while x0 < x1 and step_p * (x0 * BLOCK) + shift_p < -(PAD - 4):
                 x0 += 1
