@@ -51,7 +51,7 @@ def draw_mark(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     if label.shape[0] + margin > rows or label.shape[1] + margin > columns:
         raise WriteError(
             f"a picture of {rows} x {columns} pixels is too small for the {MARK_TEXT} mark, which "
-            f"needs {text.shape[0] + 1} x {text.shape[1] + 1}; use more pixels or leave the mark out"
+            f"needs {text.shape[0] + 1} x {text.shape[1] + 1}; use more pixels or no mark"
         )
     marked = picture.copy()
     bottom = rows - margin

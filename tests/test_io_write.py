@@ -12,7 +12,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 from PIL import Image
 
 from drr.display import Window
@@ -92,7 +92,9 @@ def test_png_holds_the_window_of_the_line_integrals(tmp_path: Path, bits: Any) -
         assert image.mode == ("L" if bits == 8 else "I;16")
         pillow = np.asarray(image)
     np.testing.assert_array_equal(pillow, expected)
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), expected)
+    np.testing.assert_array_equal(
+        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))), expected
+    )
     assert expected.min() == 0
     assert expected.max() == levels
 
@@ -112,7 +114,7 @@ def test_tiff_holds_the_line_integrals(tmp_path: Path) -> None:
         with Image.open(path) as image:
             np.testing.assert_array_equal(np.asarray(image), made.line_integrals)
             assert json.loads(image.tag_v2[270])["output"]["quantity"] == "line integral"
-        array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
         np.testing.assert_array_equal(array, made.line_integrals)
 
 
@@ -159,8 +161,8 @@ def test_metaimage_puts_every_pixel_where_it_was(tmp_path: Path, geometry: Geome
 
 def check_with_itk(path: Path, made: Projection, *, atol: float = 1e-3) -> None:
     """ITK works in LPS: its own index-to-point mapping must give the pixel centres."""
-    image = sitk.ReadImage(str(path))
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(image)[0], made.line_integrals)
+    image = SimpleITK.ReadImage(str(path))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image)[0], made.line_integrals)
     centers = made.geometry.pixel_centers()
     rows, columns = made.geometry.shape
     for row, column in [(0, 0), (0, columns - 1), (rows - 1, 0), (rows // 2, 3)]:

@@ -86,7 +86,6 @@ def new_image(
         When the detector's pixels are not rectangles, which DICOM cannot express.
     """
     from pydicom.dataset import Dataset
-    from pydicom.sequence import Sequence
 
     from drr import __version__
 
@@ -127,7 +126,6 @@ def new_image(
     )
     dataset.BurnedInAnnotation = "YES" if marked else "NO"
     dataset.LossyImageCompression = "00"
-    dataset.AcquisitionContextSequence = Sequence([])
 
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"

@@ -81,6 +81,7 @@ def encode_dx(
     dataset.ImageLaterality = "U"
     dataset.AnatomicRegionSequence = [_code(*_CHEST)]
 
+    dataset.AcquisitionContextSequence = []
     dataset.DetectorType = ""
     spacing = [decimal(geometry.row_pitch), decimal(geometry.column_pitch)]
     dataset.ImagerPixelSpacing = spacing
