@@ -26,7 +26,6 @@ ANATOMY_PARAMETERS = {
     "smallest_part": 0.02,
     "smallest_body_of_volume": 0.001,
     "enclosed_fraction": 0.6,
-    "chest_wall_mm": 10.0,
     "lung_hu": -500,
     "gas_hu": -975,
     "airway_mm": 9.0,
@@ -217,11 +216,12 @@ def _find_body(tissue: Mask, block: NDArray[np.float64]) -> Mask | None:
     p = ANATOMY_PARAMETERS
     if tissue.mean() < p["smallest_body_of_volume"]:
         return None
-    core, radii = _core(tissue, block)
-    enclosed = _enclosed_air(tissue, core)
-    # Thin chest walls do not survive the opening; the lungs behind them show where they are.
-    body = core | enclosed | (dilate(enclosed, _in_plane(p["chest_wall_mm"], block)) & tissue)
-    return _fill_planes(_grow(body, tissue, (0, 1, 1), max(radii) + 1))
+    core, _ = _core(tissue, block)
+    # The opening would remove thin chest walls; with the lungs filled there are none.
+    solid = tissue | _enclosed_air(tissue, core)
+    core, radii = _core(solid, block)
+    body = _grow(core, solid, (0, 1, 1), max(radii) + 1)
+    return body | _holes(body)
 
 
 def _core(tissue: Mask, block: NDArray[np.float64]) -> tuple[Mask, tuple[int, int, int]]:
@@ -252,17 +252,23 @@ def _enclosed_air(tissue: Mask, core: Mask) -> Mask:
     enclosed = np.bincount(labels[seen >= 3], minlength=sizes.size)
     accepted = enclosed >= p["enclosed_fraction"] * sizes
     accepted[0] = False
-    return dilate(accepted[labels], (0, 1, 1)) & ~tissue
+    air = dilate(accepted[labels], (0, 1, 1)) & ~tissue
+    # Thin crescents of lung above the diaphragm hang together with the rest of it.
+    labels, sizes = label(air | _holes(tissue))
+    connected = np.zeros(sizes.size, bool)
+    connected[labels[air]] = True
+    connected[0] = False
+    return connected[labels]
 
 
-def _fill_planes(mask: Mask) -> Mask:
-    """Fill what the mask encloses wholly in an axial plane."""
+def _holes(mask: Mask) -> Mask:
+    """What the mask encloses wholly in an axial plane."""
     labels, sizes = label(~mask, planes=True)
     hole = np.ones(sizes.size, bool)
+    hole[0] = False
     for edge in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
         hole[edge.ravel()] = False
-    hole[0] = False
-    return np.asarray(mask | hole[labels])
+    return hole[labels]
 
 
 def _grow(seed: Mask, into: Mask, radii: tuple[int, int, int], times: int) -> Mask:
