@@ -81,9 +81,9 @@ class Window:
 def default_window(projection: Projection) -> Window:
     """A sigmoid window from the lungs to the bones of one projection.
 
-    Half of the range lies between the 5th and the 97th percentile of the line integrals inside
-    the collimated body (pixels of more than 0.3, about 15 mm of water), rounded to two digits so
-    that the numbers can be declared and reused. The result is recorded with every picture.
+    The 5th and the 97th percentile of the line integrals inside the body (pixels of more than
+    0.3, about 15 mm of water) are shown at 9 % and 91 % of white. Both numbers are rounded, so
+    that the window can be stated, and recorded with the picture.
     """
     values = projection.line_integrals
     inside = values[values > 0.3]
@@ -91,5 +91,5 @@ def default_window(projection: Projection) -> Window:
         return Window(center=1.0, width=2.0)
     low, high = np.percentile(inside[:: max(1, inside.size // 65536)], [5, 97])
     return Window(
-        center=round(float(low + high) / 2, 2), width=max(0.1, round(float(high - low) * 1.1, 2))
+        center=round(float(low + high) / 2, 2), width=max(0.1, round(float(high - low) * 0.85, 2))
     )

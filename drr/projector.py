@@ -16,8 +16,10 @@ from drr.attenuation import Attenuation, water
 from drr.cleanup import CLEANUP_PARAMETERS, clean
 from drr.errors import ProjectionError
 from drr.geometry import Geometry
-from drr.kernels.cpu.project import METHODS, transposed_copy
+from drr.kernels.cpu.intermediate import dominant_axis
+from drr.kernels.cpu.project import METHODS
 from drr.kernels.cpu.project import project as project_on_cpu
+from drr.kernels.cpu.transpose import transposed_copy
 from drr.kernels.rays import Rays, rays_in_voxels
 from drr.masks import check_mask, thickness
 from drr.views import View, check_geometry, parse_view
@@ -77,11 +79,10 @@ class Prepared:
 
     @cached_property
     def transposed(self) -> NDArray[np.int16]:
-        """Copy with x and y exchanged; doubles the memory, halves the time of lateral views."""
+        """Copy with x and y exchanged; doubles the memory, for many lateral views."""
         return transposed_copy(self.volume.hu)
 
 
-# Named `clean_up` inside because `clean` is the function.
 def prepare(volume: Volume, *, clean: bool = True, in_place: bool = False) -> Prepared:
     """Find the patient in a volume and, by default, remove everything else.
 
@@ -196,9 +197,9 @@ def project(
     attenuation = water() if attenuation is None else attenuation
     placed = [_place(view, prepared) for view in parsed]
     rays = [rays_of(geometry, prepared.volume) for geometry in placed]
-    # A transposed copy costs about as much as one lateral view saves.
-    sideways = sum(int(np.argmax(np.abs(r.central_direction))) == 0 for r in rays)
-    transpose = method == "shear-warp" and sideways > 1
+    # A transposed copy costs about what it saves in two lateral views.
+    sideways = sum(dominant_axis(bundle) == 0 for bundle in rays)
+    transpose = method == "shear-warp" and sideways > 2
     projections = []
     for view, geometry, bundle in zip(parsed, placed, rays, strict=True):
         image = project_on_cpu(
