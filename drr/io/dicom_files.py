@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from drr.errors import ReadError
 from drr.io.inflate import gibibytes, inflate_raw
@@ -104,7 +104,7 @@ class Source:
     """One file, on disk or in a zip."""
 
     label: str
-    open: Callable[[], BinaryIO]
+    open: Callable[[], IO[bytes]]
 
 
 def is_dicom(head: bytes) -> bool:
@@ -182,7 +182,7 @@ def load(source: Source, *, pixels: bool = False, limit: int, name: str = "") ->
             head = file.read(4096)
             if not is_dicom(head):
                 return None
-            stream: BinaryIO = file
+            stream: IO[bytes] = file
             if DEFLATED in head:
                 stream = io.BytesIO(_inflate(head + file.read(limit), label, limit))
             else:
@@ -200,7 +200,7 @@ def load(source: Source, *, pixels: bool = False, limit: int, name: str = "") ->
         ) from None
 
 
-def _parse(stream: BinaryIO, keywords: Sequence[str], *, stop: bool) -> Any:
+def _parse(stream: IO[bytes], keywords: Sequence[str], *, stop: bool) -> Dataset:
     import pydicom
 
     with warnings.catch_warnings():

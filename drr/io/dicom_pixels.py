@@ -100,21 +100,21 @@ class Pixels:
         return np.frombuffer(data, dtype, count).reshape(self.frames, *self._shape)
 
     def _decode(self, number: int) -> NDArray[Any]:
-        from pydicom.pixels import pixel_array
+        from pydicom.pixels.utils import pixel_array
 
         reasons = []
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                frame = pixel_array(self._dataset, index=number, raw=True)
+                frame: NDArray[Any] = pixel_array(self._dataset, index=number, raw=True)
             if frame.shape == self._shape:
                 return frame
             reasons.append(f"the decoded image is {frame.shape}")
         except Exception as error:  # any decoder, any damage
             reasons.append(_first_line(error))
         try:
-            self._all = self._decode_with_gdcm()
-            return self._all[number]
+            self._all = decoded = self._decode_with_gdcm()
+            return np.asarray(decoded[number])
         except Exception as error:
             reasons.append(_first_line(error))
         raise ReadError(
@@ -147,7 +147,7 @@ class Pixels:
         if low <= frame.min() and frame.max() <= high:
             return frame
         wide = frame.astype(np.int32)
-        values = wide & (2**self._stored - 1)
+        values: NDArray[Any] = wide & (2**self._stored - 1)
         if self._signed:
             values -= (values > high).astype(np.int32) << self._stored
         # Some scanners pad unsigned pixels with a negative number in all the allocated bits.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArra
             raise ReadError(f"{name}: {info.filename} does not hold numbers") from None
 
 
-def _read_array(file: BinaryIO | Any, name: str, limit: int, size: int) -> NDArray[np.int16]:
+def _read_array(file: Any, name: str, limit: int, size: int) -> NDArray[np.int16]:
     """Voxels of an open `.npy` of `size` bytes."""
     try:
         version = np.lib.format.read_magic(file)
@@ -130,7 +130,8 @@ def _read_array(file: BinaryIO | Any, name: str, limit: int, size: int) -> NDArr
     n2, n1, n0 = check_grid(shape[::-1], name) if len(shape) <= 3 else _squeeze(shape, name)
     check_size((n0, n1, n2), dtype.itemsize, name, limit, size - file.tell())
     if fortran:
-        return read_hu(file, (n0, n1, n2), dtype, name=name).transpose()
+        turned: NDArray[np.int16] = read_hu(file, (n0, n1, n2), dtype, name=name).transpose()
+        return turned
     return read_hu(file, (n2, n1, n0), dtype, name=name)
 
 

@@ -100,7 +100,7 @@ def check_size(
 
 def fill(stream: Stream, array: NDArray[Any], name: str) -> None:
     """Read a contiguous array's bytes whole, or raise `ReadError`."""
-    buffer = memoryview(array.reshape(-1).view(np.uint8))
+    buffer = memoryview(array.reshape(-1).view(np.uint8).data)
     done = 0
     while done < len(buffer):
         count = stream.readinto(buffer[done:])
@@ -206,7 +206,8 @@ def millimetres(
 
 
 def _modulo(value: int) -> np.int16:
-    return np.int16((value + 32768) % 65536 - 32768)
+    wrapped: np.int16 = np.int16((value + 32768) % 65536 - 32768)
+    return wrapped
 
 
 def _check_range(low: float, high: float, name: str) -> None:
