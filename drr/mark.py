@@ -53,7 +53,7 @@ def draw_mark(picture: NDArray[np.float32]) -> NDArray[np.float32]:
             f"a picture of {rows} x {columns} pixels is too small for the {MARK_TEXT} mark, which "
             f"needs {text.shape[0] + 1} x {text.shape[1] + 1}; use more pixels or no mark"
         )
-    marked = picture.copy()
+    marked: NDArray[np.float32] = picture.copy()
     bottom = rows - margin
     marked[bottom - label.shape[0] : bottom, margin : margin + label.shape[1]] = label
     return marked

@@ -159,6 +159,19 @@ def test_metaimage_puts_every_pixel_where_it_was(tmp_path: Path, geometry: Geome
     check_with_itk(write(tmp_path / "a.mha", made), made, atol=1e-9)
 
 
+def test_skewed_pixels_keep_their_place(tmp_path: Path) -> None:
+    skewed = Geometry(
+        direction=(0, -1, 0), detector_center=(1, 2, 3), u=(1, 0, 0), v=(0.3, 0, -1), shape=(7, 5)
+    )
+    made = projection(skewed)
+    check_with_itk(write(tmp_path / "a.mha", made), made, atol=1e-9)
+    image = nibabel.load(write(tmp_path / "a.nii", made))
+    # No quaternion describes it, so only the sform does.
+    assert image.get_qform(coded=True)[1] == 0
+    last = nibabel.affines.apply_affine(image.affine, [4, 6, 0]) * [-1, -1, 1]
+    np.testing.assert_allclose(last, skewed.pixel_centers()[6, 4], atol=1e-5)
+
+
 def check_with_itk(path: Path, made: Projection, *, atol: float = 1e-3) -> None:
     """ITK works in LPS: its own index-to-point mapping must give the pixel centres."""
     image = SimpleITK.ReadImage(str(path))
@@ -312,6 +325,11 @@ def test_values_that_are_no_image_are_refused(tmp_path: Path) -> None:
         write(tmp_path / "a.nii", projection(line_integrals=bad))
     with pytest.raises(WriteError, match="do not fill the detector"):
         write(tmp_path / "a.nii", projection(line_integrals=bad[:5]))
+    strip = Geometry(
+        source=(0, 9, 0), detector_center=(0, 0, 0), u=(1, 0, 0), v=(0, 0, -1), shape=(1, 32768)
+    )
+    with pytest.raises(WriteError, match="1 x 32768 pixels are too many"):
+        write(tmp_path / "a.nii", projection(strip))
     with pytest.raises(WriteError, match="not plain JSON"):
         write(tmp_path / "a.nii", projection(record=RECORD | {"view": np.float32(1)}))
     assert os.listdir(tmp_path) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,7 @@ def encode_metaimage(values: NDArray[np.float32], geometry: Geometry) -> bytes:
     """
     affine = image_affine(geometry)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    data = zlib.compress(np.ascontiguousarray(values, dtype="<f4"), COMPRESSION_LEVEL)
+    data = zlib.compress(np.asarray(values, dtype="<f4").tobytes(), COMPRESSION_LEVEL)
     rows, columns = values.shape
     header = {
         "ObjectType": "Image",
@@ -120,7 +121,7 @@ def encode_npz(
     LPS mm), `record` (JSON text) and, where labels were projected, `thickness` (labels, rows,
     columns) in mm and `labels`.
     """
-    arrays = {
+    arrays: dict[str, Any] = {
         "line_integrals": line_integrals,
         "affine": image_affine(geometry),
         "record": np.array(record),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "write"]
 
-FORMATS: Mapping[str, tuple[str, ...]] = {
+FORMATS: dict[str, tuple[str, ...]] = {
     "png": (".png",),
     "tiff": (".tif", ".tiff"),
     "npy": (".npy",),
@@ -32,6 +32,9 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     "rt-image": (".dcm",),
 }
 """Name of every format and the suffixes of its files; of two with one suffix the first is meant."""
+
+# The sizes in a NIfTI header, the narrowest of all, are signed 16-bit.
+LARGEST_SIDE = 32767
 
 # The others hold the line integrals themselves.
 _PICTURES = ("png", "dx", "rt-image")
@@ -226,6 +229,11 @@ def _check(path: Path, projection: Projection) -> None:
         raise WriteError(
             f"{path}: line integrals of shape {projection.line_integrals.shape} do not fill the "
             f"detector of {shape[0]} x {shape[1]} pixels; write one view at a time"
+        )
+    if max(shape) > LARGEST_SIDE:
+        raise WriteError(
+            f"{path}: {shape[0]} x {shape[1]} pixels are too many for an image file; use at most "
+            f"{LARGEST_SIDE} a side"
         )
     if not np.isfinite(projection.line_integrals).all():
         raise WriteError(
