@@ -43,11 +43,11 @@ LABELS: dict[int, str] = {
 
 # The anatomy is laid out for this height, in a field of this extent (x, y, z in mm).
 REFERENCE_HEIGHT = 172.0
-FIELD = (410.0, 320.0, 400.0)
+FIELD = (410.0, 320.0, 425.0)
 
 LUNG_VESSEL_HU, BRONCHUS_WALL_HU, BRONCHUS_HU = 30, -100, -960
 # Ends of the arterial, venous and bronchial tree in each lobe, and their radii at the root in mm.
-TREES = {"artery": (520, 5.6), "vein": (340, 5.0), "airway": (40, 3.2)}
+TREES = {"artery": (640, 6.0), "vein": (420, 5.2), "airway": (40, 3.2)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class Patient:
     bmi
         16 to 45 kg/m^2: fat and girth.
     arms
-        `up` (as for CT), `down` or `none` (no upper arm at all).
+        `up` (out and up, as for CT and for a lateral film), `down` or `none`.
     couch
         Whether the scanner's couch lies under the back.
     """
@@ -112,7 +112,7 @@ def thorax(
     Parameters
     ----------
     size
-        Voxels along each axis, or `(nz, ny, nx)`; 16 to 1024 each. The field (about 41 x 32 x 40
+        Voxels along each axis, or `(nz, ny, nx)`; 16 to 1024 each. The field (about 41 x 32 x 43
         cm for x, y, z) is divided into that many, so voxels are not quite cubes.
     seed
         Varies the anatomy and the noise; 0 or a positive whole number.
@@ -241,7 +241,8 @@ def _lung_trees(torso: phantom_torso.Torso, soft: Rows, rng: np.random.Generator
             roots = phantom_organs.HILA[side, lobe]
             for kind, (ends, radius) in TREES.items():
                 targets = cloud[rng.choice(len(cloud), min(ends, len(cloud)), replace=False)]
-                tree = grow(roots[kind], targets, rng, radius=radius)
+                thick = radius * (1.1 if lobe == "lower" else 0.85)
+                tree = grow(roots[kind], targets, rng, radius=thick)
                 if kind == "airway":
                     wall = tree.copy()
                     wall[:, 6:8] = wall[:, 6:8] * 1.2 + 0.4
@@ -256,10 +257,10 @@ def _arms(who: Patient) -> Rows:
     thick = 0.6 * who.girth
     if who.arms == "none":
         return np.zeros((0, 8))
-    if who.arms == "up":
-        arm = (158, 14, 104, 236, -10, 230, 46 + thick, 42 + thick)
-    else:
-        arm = (178, 20, 92, 206, 16, -230, 44 + thick, 40 + thick)
+    arm = {
+        "up": (156, 14, 104, 262, -34, 196, 46 + thick, 43 + thick),
+        "down": (178, 20, 92, 206, 16, -230, 44 + thick, 40 + thick),
+    }[who.arms]
     mirrored = (-arm[0], *arm[1:3], -arm[3], *arm[4:])
     return np.array([arm, mirrored], dtype=np.float64)
 

@@ -16,12 +16,13 @@ __all__ = ["CLAVICLE", "RIBS", "SCAPULA", "SPINE", "STERNUM", "skeleton"]
 
 SPINE, RIBS, STERNUM, CLAVICLE, SCAPULA = 4, 5, 6, 7, 8
 
-CORTEX_HU, MARROW_HU, VERTEBRA_HU, CARTILAGE_HU, DISC_HU, CORD_HU = 950, 130, 190, 95, 85, 30
+CORTEX_HU, MARROW_HU, VERTEBRA_HU, CARTILAGE_HU, DISC_HU, CORD_HU = 1150, 150, 230, 95, 85, 30
 
-# Vertebrae C5 to L3: height of the middle; width, depth and height of the body; how far the
+# Vertebrae C4 to L3: height of the middle; width, depth and height of the body; how far the
 # spinous process reaches back and down; all mm.
 VERTEBRAE = np.array(
     [
+        (209, 24, 16, 13, 24, 4),
         (191, 24, 16, 13, 26, 4),
         (173, 25, 16, 13, 30, 6),
         (154.5, 27, 17, 14, 38, 8),
@@ -42,7 +43,7 @@ VERTEBRAE = np.array(
         (-211, 46, 34, 28, 40, 4),
     ]
 )
-FIRST_THORACIC = 3
+FIRST_THORACIC = 4
 
 # Ribs 1 to 12: where the bone ends in front (degrees from the back), how far it has fallen by
 # then, half-height and half-thickness in mm.
@@ -97,7 +98,7 @@ def _spine_x(z: NDArray[np.float64] | float, curve: tuple[float, float, float]) 
 
 
 def _spine(curve: tuple[float, float, float], density: float) -> Rows:
-    heights = np.linspace(205, -205, 60)
+    heights = np.linspace(222, -222, 60)
     canal = np.stack([_spine_x(heights, curve), spine_y(heights) + 20, heights], axis=1)
     shells, discs, cores = [], [], []
     for number, (z, width, depth, height, reach, fall) in enumerate(VERTEBRAE):
@@ -112,7 +113,7 @@ def _spine(curve: tuple[float, float, float], density: float) -> Rows:
             return np.asarray(at + np.array([x, y, h]) @ axes)
 
         body = ellipsoid(
-            at, size, axes=axes, exponent=7, hu=CORTEX_HU * 0.75 * density, label=SPINE
+            at, size, axes=axes, exponent=7, hu=CORTEX_HU * 0.8 * density, label=SPINE
         )
         cores.append(hollow(body, wall=1.3, hu=VERTEBRA_HU * density))
         if number + 1 < len(VERTEBRAE):
@@ -166,7 +167,7 @@ def _rib_pairs(
         angles = np.linspace(start, end, 40)
         course = (angles - start) / (end - start)
         # Level at the neck, then ever steeper, flattening again before the cartilage.
-        drop = fall * (0.72 * course + 0.28 * course * course * (3 - 2 * course))
+        drop = fall * (0.8 * course + 0.2 * course * course * (3 - 2 * course))
         shaft = cage_surface(
             angles, head_z - drop, outside=thick + 0.8, breadth=breadth
         )
@@ -184,7 +185,7 @@ def _rib_pairs(
         )  # fmt: skip
         cartilages.append(_cartilage(rng, k, side, path, calcified))
     return np.concatenate(
-        [*cartilages, hollow(np.concatenate(bones), wall=1.15, hu=MARROW_HU * density)]
+        [*cartilages, hollow(np.concatenate(bones), wall=1.3, hu=MARROW_HU * density)]
     )
 
 
@@ -255,9 +256,9 @@ def _shoulder(side: int, density: float, arms: str, rng: np.random.Generator) ->
     clavicle = smooth_path(
         np.array(
             [
-                (15, -66, 103),
-                (45, -78, 108 + lift * 0.3),
-                (85, -62, 116 + lift * 0.7 + tilt),
+                (15, -60, 103),
+                (45, -66, 108 + lift * 0.3),
+                (85, -54, 116 + lift * 0.7 + tilt),
                 (122, -22, 124 + lift + tilt),
                 (152, 6, 124 + lift + tilt),
             ]
@@ -296,7 +297,7 @@ def _shoulder(side: int, density: float, arms: str, rng: np.random.Generator) ->
 
     if arms != "none":
         head = np.array([178.0, 22, 98 + lift])
-        ends = {"up": (232.0, -8, 225), "down": (204.0, 18, -230)}
+        ends = {"up": (260.0, -10, 196), "down": (204.0, 18, -230)}
         shaft = np.array([head, head + (np.array(ends[arms]) - head) * 0.2, ends[arms]])
         humerus = [
             ellipsoid(head * mirror, (23, 22, 23), hu=bone * 0.8),

@@ -64,15 +64,15 @@ def _heart(scale: float) -> Rows:
         at = base + scale * (np.array(center) - base)
         return ellipsoid(at, scale * np.array(size), axes=_frame(direction), hu=hu, label=label)
 
-    apex = (0.80, -0.42, -0.42)
+    apex = (0.74, -0.42, -0.52)
     return np.concatenate(
         [
             # Fat pads in the angles between heart and diaphragm.
-            chamber((68, -66, -84), (26, 22, 13), (1, 0, -0.4), hu=-95, label=0),
-            chamber((-40, -58, -80), (18, 22, 16), (1, 0, 0.5), hu=-95, label=0),
-            chamber((37, -42, -44), (55, 38, 40), apex, hu=MUSCLE_HU),
+            chamber((72, -70, -80), (22, 18, 9), (1, 0, -0.4), hu=-80, label=0),
+            chamber((-38, -58, -68), (14, 20, 9), (1, 0, 0.5), hu=-80, label=0),
+            chamber((38, -42, -42), (62, 36, 38), apex, hu=MUSCLE_HU),
             chamber((6, -60, -48), (50, 32, 38), (1, -0.1, -0.25)),
-            chamber((-18, -28, -34), (30, 32, 42), (1, 0, 0)),
+            chamber((-16, -28, -32), (30, 32, 43), (1, 0, 0)),
             chamber((6, 12, -6), (38, 23, 27), (1, 0, 0)),
             # Left auricle and right ventricular outflow: the left border between trunk and apex.
             chamber((38, -26, 6), (15, 20, 20), (1, 0, 0)),
@@ -86,17 +86,17 @@ def _great_veins() -> Rows:
     parts = [
         _round([(-24, -22, 96), (-30, -22, 60), (-29, -22, 20), (-24, -24, -10)],
                [9, 10, 10.5, 12], 16, blood, v),
-        _round([(-22, -6, -40), (-24, 2, -80), (-22, 10, -140), (-18, 8, -205)],
+        _round([(-22, -6, -40), (-24, 2, -80), (-22, 10, -140), (-18, 8, -222)],
                [13, 13, 12, 11], 18, blood, v),
         _round([(52, -22, 116), (24, -38, 108), (-8, -32, 100), (-24, -22, 94)],
                [6, 7, 7.5, 8], 16, blood, v),
         _round([(-50, -20, 118), (-34, -26, 108), (-25, -22, 94)], [6, 7, 8], 10, blood, v),
         # Azygos vein, arching forward over the right main bronchus.
         _round([(-4, 40, -110), (-5, 44, 20), (-9, 40, 52), (-22, 20, 66), (-28, -12, 60)],
-               [3, 4, 4.5, 5, 5], 24, blood, v),
+               [3, 4, 4.2, 4.2, 4.5], 24, blood, v),
     ]  # fmt: skip
     for side in (-1, 1):
-        parts.append(_round([(side * 26, -8, 205), (side * 28, -6, 160), (side * 46, -18, 118)],
+        parts.append(_round([(side * 26, -8, 222), (side * 28, -6, 160), (side * 46, -18, 118)],
                             [6, 6, 6], 14, blood, v))  # fmt: skip
         parts.append(_round([(side * 46, -18, 117), (side * 90, -20, 118), (side * 150, 12, 92)],
                             [5.5, 5, 4], 16, blood, v))  # fmt: skip
@@ -118,7 +118,7 @@ def _arteries(unfold: float, age: float, rng: np.random.Generator) -> Rows:
         (knob + 2, 40, 30),
     ]
     descending = [(float(x), float(spine_y(z)) - 22, z) for x, z in
-                  ((knob, 0), (22, -40), (17, -85), (8, -125), (3, -205))]  # fmt: skip
+                  ((knob, 0), (22, -40), (17, -85), (8, -125), (3, -222))]  # fmt: skip
     radii = np.array([15, 16, 15.5, 14.5, 13.5, 13, 12.5, 12.5, 12.3, 12, 11.5, 11, 9.5]) * wide
     aorta = _round(arch + descending, list(radii), 60, blood, AORTA)
     specks = []
@@ -129,16 +129,19 @@ def _arteries(unfold: float, age: float, rng: np.random.Generator) -> Rows:
             specks.append(ellipsoid(at, rng.uniform(0.9, 2.4, 3), hu=700, label=AORTA))
     parts = [
         # Oesophagus, behind the trachea.
-        _round([(2, 6, 205), (3, 24, 120), (4, 36, 60), (5, 32, 0), (14, 18, -95)],
+        _round([(2, 6, 222), (3, 24, 120), (4, 36, 60), (5, 32, 0), (14, 18, -95)],
                [7, 7, 7, 7, 8], 30, 32, 0),
         # Thyroid.
         ellipsoid((-17, -12, 158), (9, 9, 20), hu=95),
         ellipsoid((17, -12, 158), (8, 9, 19), hu=95),
+        # Fat and nodes of the hila.
+        ellipsoid((33, 8, 26), (19, 26, 24), hu=0),
+        ellipsoid((-32, 6, 24), (17, 26, 26), hu=0),
         # Pulmonary trunk, right and left pulmonary artery with their descending branches.
         _round([(16, -56, 2), (26, -44, 28), (30, -18, 46)], [15, 15.5, 14], 12, blood, v),
         _round([(28, -16, 46), (4, -8, 38), (-24, -4, 36), (-48, 4, 32), (-53, 14, 8),
                 (-53, 22, -22)], [12, 12, 11.5, 10, 8, 6], 24, blood, v),
-        _round([(30, -16, 47), (42, 4, 54), (52, 24, 48), (55, 34, 22), (54, 38, -10)],
+        _round([(30, -16, 46), (39, 4, 51), (47, 22, 44), (51, 33, 20), (52, 38, -10)],
                [13, 12, 11, 9, 6.5], 22, blood, v),
         _round([(-34, -2, 36), (-48, 3, 44), (-54, 6, 54)], [7.5, 6.5, 5], 8, blood, v),
         # Pulmonary veins into the left atrium.
@@ -149,9 +152,9 @@ def _arteries(unfold: float, age: float, rng: np.random.Generator) -> Rows:
         aorta,
         *specks,
         # Brachiocephalic trunk, carotids, subclavians.
-        _round([(-4, -22, 84), (-14, -16, 108), (-24, -6, 130), (-24, -4, 205)],
+        _round([(-4, -22, 84), (-14, -16, 108), (-24, -6, 130), (-24, -4, 222)],
                [7, 6.5, 4.5, 4], 18, blood, v),
-        _round([(8, -12, 90), (20, -8, 130), (24, -4, 205)], [4.5, 4, 4], 14, blood, v),
+        _round([(8, -12, 90), (20, -8, 130), (24, -4, 222)], [4.5, 4, 4], 14, blood, v),
         _round([(20, 6, 88), (30, 8, 118), (56, 4, 130), (90, 2, 120), (150, 20, 94)],
                [5.5, 5, 4.8, 4.5, 4], 20, blood, v),
         _round([(-15, -14, 110), (-34, 2, 126), (-60, 4, 130), (-92, 2, 120), (-150, 20, 94)],
@@ -163,7 +166,7 @@ def _arteries(unfold: float, age: float, rng: np.random.Generator) -> Rows:
 def _airways() -> Rows:
     """Larynx to lobar bronchi: walls first, then one lumen."""
     courses = [
-        ([(0, -26, 205), (0, -18, 165), (-1, 0, 120), (-1, 14, 90), (-1, 24, 64)],
+        ([(0, -26, 222), (0, -18, 165), (-1, 0, 120), (-1, 14, 90), (-1, 24, 64)],
          [9, 9, 9, 9, 8.5]),
         ([(-1, 22, 66), (-16, 26, 52), (-32, 24, 40), (-42, 23, 14), (-46, 28, -8)],
          [7.5, 7.2, 6.8, 5.2, 4.2]),
@@ -195,18 +198,24 @@ def _abdomen(rng: np.random.Generator) -> Rows:
         ellipsoid((-62, 42, -192), (20, 18, 44), hu=34),
         ellipsoid((60, 42, -178), (20, 18, 48), hu=34),
     ]  # fmt: skip
-    for _ in range(26):
-        at = np.array([rng.uniform(-20, 100), rng.uniform(-85, -20), rng.uniform(-205, -160)])
-        size = rng.uniform(9, 17, 3)
+    # Loops of bowel in fat, and the splenic flexure of the colon; some hold gas.
+    loops = rng.uniform((-20, -85, -222), (100, -20, -165), (22, 3))
+    for number, at in enumerate([*loops, np.array([102.0, -26, -152])]):
+        size = rng.uniform(9, 16, 3)
         parts.append(ellipsoid(at, size + 4, hu=-90))
         parts.append(ellipsoid(at, size, hu=30))
-        if rng.random() < 0.4:
-            parts.append(ellipsoid(at + (0, -4, 2), size * 0.55, hu=-900))
-    bubble = np.array([54 + rng.uniform(-5, 5), -16, -106 + rng.uniform(-2, 2)])
-    parts += [
-        ellipsoid(bubble, rng.uniform(0.9, 1.1, 3) * (25, 24, 13), hu=GAS_HU, label=STOMACH),
-        # Splenic flexure of the colon.
-        ellipsoid((104, -28, -150), (16, 18, 17), hu=25),
-        ellipsoid((104, -31, -147), (11, 12, 11), hu=-930),
-    ]
+        if number % 3 == 1:
+            parts.append(_gas(rng, at + (0, -3, 2), size * 0.5, 0))
+    bubble = np.array([54 + rng.uniform(-5, 5), -22, -104 + rng.uniform(-2, 2)])
+    parts.append(_gas(rng, bubble, np.array([17.0, 13, 9]), STOMACH))
     return np.concatenate(parts)
+
+
+def _gas(rng: np.random.Generator, at: Rows, size: Rows, label: int) -> Rows:
+    """An irregular bubble: several ellipsoids in one."""
+    blobs = [
+        ellipsoid(at + size * rng.uniform(-0.55, 0.55, 3), size * rng.uniform(0.6, 1.0, 3),
+                  axes=_frame(tuple(rng.normal(size=3) * (1, 0.5, 0.3))), hu=GAS_HU, label=label)
+        for _ in range(5)
+    ]  # fmt: skip
+    return np.concatenate(blobs)

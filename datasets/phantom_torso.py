@@ -33,8 +33,8 @@ BODY = np.array(
         (148, 110, -50, 100),
         (138, 146, -54, 106),
         (128, 172, -61, 110),
-        (115, 185, -72, 116),
-        (100, 186, -84, 120),
+        (115, 185, -76, 116),
+        (100, 186, -87, 120),
         (85, 182, -94, 123),
         (70, 176, -102, 125),
         (50, 170, -110, 127),
@@ -98,7 +98,7 @@ SPINE = np.array(
 
 # z and half-width of the mediastinum between the lungs.
 MEDIASTINUM = np.array(
-    [(135, 30), (110, 27), (90, 27), (60, 24), (30, 21), (0, 18), (-40, 17), (-130, 19)],
+    [(135, 24), (112, 22), (90, 20), (60, 17), (30, 16), (0, 14), (-40, 13), (-130, 16)],
     dtype=np.float64,
 )
 
@@ -110,7 +110,7 @@ SKIN = 1.8
 DIAPHRAGM = 3.5
 WALL = 9.0
 # Thickness in mm and HU above the lung of an interlobar fissure.
-FISSURE, FISSURE_HU = 0.5, 850.0
+FISSURE, FISSURE_HU = 0.35, 850.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,9 +172,10 @@ def diaphragm(x: Rows, y: Rows, domes: tuple[float, float]) -> Rows:
         u2 = u2 + (forward / np.where(forward > 0, 114, 128)) ** 2
         height = top - 85 * (1 - np.sqrt(np.maximum(1 - u2, 0.03)))
         heights.append(height - 0.2 * np.maximum(forward, 0) - 60 * np.maximum(u2 - 0.97, 0))
+    ripple = 1.6 * np.sin(x / 17 + 1)[None, :] * np.sin(y / 23)[:, None]
     left = np.clip(x / 36 + 0.5, 0, 1)
     left = left * left * (3 - 2 * left)
-    return np.asarray(heights[0] * (1 - left) + heights[1] * left)
+    return np.asarray(heights[0] * (1 - left) + heights[1] * left + ripple)
 
 
 def mediastinum(z: Rows, y: Rows) -> Rows:
@@ -184,7 +185,8 @@ def mediastinum(z: Rows, y: Rows) -> Rows:
     front = np.clip((-22 - y[None, :]) / 40, 0, 1) * np.clip((105 - z[:, None]) / 30, 0, 1)
     width = base + (6 - base) * front * front * (3 - 2 * front)
     behind = np.clip((y[None, :] - spine + 22) / 12, 0, 1)
-    width = width + (np.maximum(width, 22) - width) * behind
+    bone = np.interp(z, [-120, 90], [23, 17])[:, None]
+    width = width + (np.maximum(width, bone) - width) * behind
     return np.asarray(width + 0.8 * np.maximum(y[None, :] - spine - 18, 0))
 
 
@@ -329,9 +331,12 @@ def _inside(x, y, z, value, cavity, voxel, middle, dome, edge, lung_hu):  # type
         label = LIVER
     lung = max(max(cavity, -below), middle - abs(x))
     if z > 80.0:
-        ax, ay, az = (abs(x) - 50.0) / 64.0, (y - 17.0) / 76.0, (z - 80.0) / 52.0
-        f = math.sqrt(ax * ax + ay * ay + az * az)
-        lung = max(lung, (f - 1.0) * 55.0)
+        # The apices: a cap over each lung, and a rounder edge towards the neck.
+        ax, ay, az = (abs(x) - 50.0) / 58.0, (y - 17.0) / 76.0, (z - 80.0) / 53.0
+        lung = max(lung, (math.sqrt(ax * ax + ay * ay + az * az) - 1.0) * 55.0)
+    if z > 66.0 and abs(x) < 52.0:
+        ax, az = (abs(x) - 52.0) / 34.0, (z - 66.0) / 68.0
+        lung = max(lung, (math.sqrt(ax * ax + az * az) - 1.0) * 38.0)
     cover = _cover(lung, voxel)
     if cover > 0.0:
         # Dependent lung is denser (supine: the back), the apices slightly less.
@@ -339,7 +344,8 @@ def _inside(x, y, z, value, cavity, voxel, middle, dome, edge, lung_hu):  # type
         oblique = (z + 4.0 - 0.98 * y) * 0.714
         distance = abs(oblique + 6.0 * math.sin(0.03 * x))
         if x < 0.0 and oblique > 0.0:
-            distance = min(distance, abs(z - 12.0 + 0.05 * (abs(x) - 70.0) + 0.0006 * y * y))
+            minor = z - 12.0 + 0.05 * (abs(x) - 70.0) + 0.0006 * y * y + 3.0 * math.sin(0.045 * x)
+            distance = min(distance, abs(minor))
         air += FISSURE_HU * FISSURE / voxel * max(0.0, 1.0 - distance / voxel)
         value += cover * (air - value)
         if cover >= 0.5:

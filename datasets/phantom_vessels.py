@@ -3,7 +3,7 @@
 A volume-filling bifurcation in the manner of Tawhai, Pullan and Hunter (Ann Biomed Eng 28:793,
 2000): the points a branch must serve are cut in two through their centroid, the branch grows part
 of the way to each half's centroid, and so on until one point is left. Radii follow the number of
-points served, by Murray's law with exponent 2.7 (Murray, PNAS 12:207, 1926, has 3).
+points served, by Murray's law (PNAS 12:207, 1926).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from drr.datasets.phantom_paint import Rows, tube
 
 __all__ = ["grow", "vessels"]
 
-MURRAY = 2.7
+MURRAY = 3.0
 
 
 def grow(
@@ -24,7 +24,7 @@ def grow(
     rng: np.random.Generator,
     *,
     radius: float,
-    least: float = 0.25,
+    least: float = 0.3,
     fraction: float = 0.42,
 ) -> NDArray[np.float64]:
     """Segments of a tree from `root` that reaches every target.
