@@ -397,6 +397,15 @@ def test_analyze_is_refused(tmp_path: Path, data: np.ndarray) -> None:
         drr.read(tmp_path / "old.hdr")
 
 
+def complaint_about(path: Path) -> str | None:
+    """What `drr.read` says, or None if it can read the file."""
+    try:
+        drr.read(path)
+    except ReadError as error:
+        return str(error)
+    return None
+
+
 def test_corrupt_header_never_escapes(tmp_path: Path, data: np.ndarray) -> None:
     """Random damage to the header gives a volume or one clear line, nothing else."""
     good = save(tmp_path / "scan.nii", data).read_bytes()
@@ -407,8 +416,5 @@ def test_corrupt_header_never_escapes(tmp_path: Path, data: np.ndarray) -> None:
         for at in rng.integers(0, 352, 6):
             raw[at] = rng.integers(256)
         path.write_bytes(bytes(raw))
-        try:
-            drr.read(path)
-        except ReadError as error:
-            assert "fuzzed.nii" in str(error)
-            assert "\n" not in str(error)
+        complaint = complaint_about(path)
+        assert complaint is None or (path.name in complaint and "\n" not in complaint)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
-from drr.io.dicom_files import IDENTIFIERS, load
+from drr.io.dicom_files import IDENTIFIERS, integer, load
 from drr.io.dicom_pixels import Pixels
 from drr.io.dicom_series import Header, Series, choose_series, is_localizer, open_scan
 from drr.io.slices import SAME_POSITION, resample, stack_slices
@@ -107,16 +107,20 @@ def list_series(path: Path, *, limit: int) -> tuple[Series, ...]:
 
 def _assemble(path: Path, series: Series, limit: int) -> Stored:
     headers, notes = _without_copies(series.headers)
-    frames, more = _one_geometry(path, [f for h in headers for f in _frames(path, h)])
+    placed = [(header, _frames(path, header)) for header in headers]
+    frames, more = _one_geometry(path, [frame for _, found in placed for frame in found])
     notes += more
+    lost = sum(not found and not is_localizer(h.dataset.get("ImageType")) for h, found in placed)
+    if lost:
+        notes += (f"{lost} images without a position in the patient were left out.",)
     first = frames[0]
     rows, columns = first.shape
     normal = first.normal
     frames.sort(key=lambda frame: float(frame.position @ normal))
-    # Frames at one position are told apart only by their pixels, so those are read first.
     check_size((columns, rows, len(frames)), 2, str(path), limit)
     hu = np.empty((len(frames), rows, columns), np.int16)
-    notes += _read_frames(path, frames, hu, limit)
+    _read_frames(path, frames, hu, limit)
+    # Slices at one position are repeats or phases: only their pixels tell.
     along = np.array([float(frame.position @ normal) for frame in frames])
     keep = _distinct(path, frames, hu, along)
     if len(keep) < len(frames):
@@ -191,9 +195,7 @@ def _describe(group: list[Frame]) -> str:
     return f"{len(group)} {plane} of {columns} x {rows} at {first.spacing[1]:.4g} mm"
 
 
-def _read_frames(
-    path: Path, frames: list[Frame], hu: NDArray[np.int16], limit: int
-) -> tuple[str, ...]:
+def _read_frames(path: Path, frames: list[Frame], hu: NDArray[np.int16], limit: int) -> None:
     """Decode and rescale every frame into its place; each file is opened once."""
     by_file: dict[int, list[int]] = {}
     for place, frame in enumerate(frames):
@@ -213,7 +215,6 @@ def _read_frames(
             if stored.shape != frame.shape:
                 raise ReadError(f"{name}: its pixels do not fit the size in its header")
             rescale(stored, frame.slope, frame.intercept, out=hu[place], name=name)
-    return ()
 
 
 def _distinct(
@@ -320,7 +321,7 @@ def _frame(
     return Frame(
         header=header,
         number=number,
-        shape=(int(header.dataset.get("Rows") or 0), int(header.dataset.get("Columns") or 0)),
+        shape=(integer(header.dataset, "Rows"), integer(header.dataset, "Columns")),
         position=_vector(position, "ImagePositionPatient", 3, name),
         along_row=along_row / lengths[0],
         along_column=along_column / lengths[1],

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import stat
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,16 @@ from drr.io.inflate import gibibytes, inflate_raw
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["IDENTIFIERS", "Source", "dicom_files", "is_dicom", "load", "open_zip"]
+__all__ = [
+    "IDENTIFIERS",
+    "Source",
+    "dicom_files",
+    "integer",
+    "is_dicom",
+    "load",
+    "open_zip",
+    "quiet",
+]
 
 MOST_FILES = 100_000
 """Files in a folder or zip beyond which it is taken for a mistake."""
@@ -94,6 +104,10 @@ PIXELS = (
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
 )
+
+_TURN = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that is held
+    os.register_at_fork(after_in_child=_TURN._at_fork_reinit)  # type: ignore[attr-defined]
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
@@ -200,14 +214,50 @@ def load(source: Source, *, pixels: bool = False, limit: int, name: str = "") ->
         ) from None
 
 
+def integer(dataset: Dataset, keyword: str, default: int = 0) -> int:
+    """A whole number, or the default where it is absent, empty or damaged."""
+    value = dataset.get(keyword)
+    try:
+        return default if value is None else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return default
+
+
 def _parse(stream: IO[bytes], keywords: Sequence[str], *, stop: bool) -> Dataset:
     import pydicom
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pydicom.dcmread(
+    with quiet():
+        dataset = pydicom.dcmread(
             stream, stop_before_pixels=stop, specific_tags=list(keywords), force=True
         )
+        _convert(dataset)
+    return dataset
+
+
+def _convert(dataset: Dataset) -> None:
+    """Convert every value now, while warnings are off; drop those that cannot be."""
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+            for item in element.value if element.VR == "SQ" else ():
+                _convert(item)
+        except RecursionError:
+            raise
+        except Exception:  # an absent value is asked for again and then named
+            del dataset[tag]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom's remarks on odd values off the user's screen.
+
+    Warnings and pydicom's settings belong to the process, so threads take turns.
+    """
+    import pydicom
+
+    with _TURN, warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _inflate(data: bytes, label: str, limit: int) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
+from drr.io.dicom_files import integer, quiet
 from drr.io.stored import check_size
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ class Pixels:
     def __init__(self, dataset: Dataset, *, name: str, limit: int) -> None:
         self._dataset = dataset
         self._name = name
-        self.frames = max(int(dataset.get("NumberOfFrames") or 1), 1)
-        self._shape = (int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0))
-        self._allocated = int(dataset.get("BitsAllocated") or 0)
-        self._stored = int(dataset.get("BitsStored") or self._allocated)
-        self._signed = int(dataset.get("PixelRepresentation") or 0) == 1
+        self.frames = max(integer(dataset, "NumberOfFrames", 1), 1)
+        self._shape = (integer(dataset, "Rows"), integer(dataset, "Columns"))
+        self._allocated = integer(dataset, "BitsAllocated")
+        self._stored = integer(dataset, "BitsStored", self._allocated)
+        self._signed = integer(dataset, "PixelRepresentation") == 1
         self._check()
         check_size((*self._shape, self.frames), self._allocated // 8, name, limit)
         self._all: NDArray[Any] | None = None
@@ -72,15 +72,17 @@ class Pixels:
 
             dataset.file_meta = FileMetaDataset()
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        if not self._syntax.is_transfer_syntax:
+            raise ReadError(f"{name}: transfer syntax {self._syntax} does not exist; copy it again")
         grey = dataset.get("PhotometricInterpretation", "MONOCHROME2")
-        if int(dataset.get("SamplesPerPixel") or 1) != 1 or grey != "MONOCHROME2":
+        if integer(dataset, "SamplesPerPixel", 1) != 1 or grey != "MONOCHROME2":
             raise ReadError(f"{name}: {grey} pixels are not CT numbers")
         if min(self._shape) < 1 or self._allocated not in (8, 16, 32):
             raise ReadError(
                 f"{name}: an image of {self._shape[0]} x {self._shape[1]} pixels of "
                 f"{self._allocated} bits is not CT"
             )
-        high = int(dataset.get("HighBit", self._stored - 1))
+        high = integer(dataset, "HighBit", self._stored - 1)
         if not 1 <= self._stored <= self._allocated or high != self._stored - 1:
             raise ReadError(
                 f"{name}: {self._stored} bits stored up to bit {high} of {self._allocated} is a "
@@ -104,8 +106,7 @@ class Pixels:
 
         reasons = []
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with quiet():
                 frame: NDArray[Any] = pixel_array(self._dataset, index=number, raw=True)
             if frame.shape == self._shape:
                 return frame
@@ -151,9 +152,8 @@ class Pixels:
         if self._signed:
             values -= (values > high).astype(np.int32) << self._stored
         # Some scanners pad unsigned pixels with a negative number in all the allocated bits.
-        padding = self._dataset.get("PixelPaddingValue")
-        if padding is not None:
-            padding = int(padding) % 2**self._allocated
+        if "PixelPaddingValue" in self._dataset:
+            padding = integer(self._dataset, "PixelPaddingValue") % 2**self._allocated
             negative = padding - 2**self._allocated if padding >> (self._allocated - 1) else padding
             values[wide % 2**self._allocated == padding] = negative
         return values

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drr.errors import ReadError
-from drr.io.dicom_files import Source, dicom_files, load, open_zip
+from drr.io.dicom_files import Source, dicom_files, integer, load, open_zip
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -57,7 +57,7 @@ class Header:
 
     @property
     def frames(self) -> int:
-        return int(self.dataset.get("NumberOfFrames") or 1)
+        return max(integer(self.dataset, "NumberOfFrames", 1), 1)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def open_scan(path: Path, *, limit: int) -> Iterator[Scan]:
             sources = stack.enter_context(open_zip(path, limit))
         else:
             sources = dicom_files(path.parent, recurse=False)
-            own = Source(path.name, lambda: path.open("rb"))
+            own = Source(str(path), lambda: path.open("rb"))
         yield _scan(path, sources, own, limit)
 
 
