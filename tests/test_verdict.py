@@ -27,7 +27,7 @@ def lung_dx(request: pytest.FixtureRequest) -> np.ndarray:
 def chest() -> np.ndarray:
     """A body of soft tissue, fat, lung and bone with a scanner's noise, in air."""
     rng = np.random.default_rng(9)
-    z, y, x = np.mgrid[-1:1:24j, -1:1:64j, -1:1:64j]
+    _, y, x = np.mgrid[-1:1:24j, -1:1:64j, -1:1:64j]
     hu = np.full(x.shape, -1000.0)
     radius = np.hypot(x, y * 1.3)
     hu[radius < 0.9] = -100

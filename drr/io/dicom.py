@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
-from drr.io.dicom_files import IDENTIFIERS, integer, load
+from drr.io.dicom_files import IDENTIFIERS, integer, load, text
 from drr.io.dicom_pixels import Pixels
 from drr.io.dicom_series import Header, Series, choose_series, is_localizer, open_scan
 from drr.io.slices import SAME_POSITION, resample, stack_slices
@@ -44,8 +44,8 @@ class Frame:
     def label(self) -> str:
         if self.header.frames > 1:
             return f"frame {self.number + 1}"
-        number = self.header.dataset.get("InstanceNumber")
-        return f"slice {number}" if number is not None else self.header.source.label
+        number = text(self.header.dataset, "InstanceNumber")
+        return f"slice {number}" if number else self.header.source.label
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -229,7 +229,7 @@ def _distinct(
         elif not np.array_equal(hu[k], hu[keep[-1]]):
             different += 1
     if different:
-        numbers = sorted({str(f.header.dataset.get("AcquisitionNumber") or "?") for f in frames})
+        numbers = sorted({text(f.header.dataset, "AcquisitionNumber") or "?" for f in frames})
         raise ReadError(
             f"{path}: {different} slices share a position with a different one, as the phases of "
             f"a dynamic scan do (acquisition numbers {', '.join(numbers[:6])}); "
@@ -347,24 +347,16 @@ def _value_notes(dataset: Dataset) -> tuple[str, ...]:
     rescaled = "RescaleIntercept" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
     if not rescaled:
         notes += ("The slices have no rescale slope and intercept; values were taken as HU.",)
-    kind = str(dataset.get("RescaleType") or "HU").strip().upper()
+    kind = text(dataset, "RescaleType").upper()
     if kind not in ("HU", "US", ""):
         notes += (f"The rescale type is {kind}, not HU.",)
-    padding = dataset.get("PixelPaddingValue")
-    if padding is not None:
+    if padding := text(dataset, "PixelPaddingValue"):
         notes += (f"The stored padding value is {padding}; those voxels were not altered.",)
-    if str(dataset.get("LossyImageCompression") or "00") == "01":
+    if text(dataset, "LossyImageCompression") == "01":
         notes += ("The pixels have been compressed with loss.",)
     return notes
 
 
 def _identifiers(dataset: Dataset) -> dict[str, str]:
-    found = {}
-    for keyword in IDENTIFIERS:
-        try:
-            value = dataset.get(keyword)
-        except Exception:  # damaged text identifies nobody
-            continue
-        if value is not None and str(value).strip():
-            found[keyword] = str(value).strip()
-    return found
+    found = {keyword: str(dataset.get(keyword) or "").strip() for keyword in IDENTIFIERS}
+    return {keyword: value for keyword, value in found.items() if value}

@@ -28,7 +28,9 @@ __all__ = [
     "is_dicom",
     "load",
     "open_zip",
+    "printable",
     "quiet",
+    "text",
 ]
 
 MOST_FILES = 100_000
@@ -210,8 +212,20 @@ def load(source: Source, *, pixels: bool = False, limit: int, name: str = "") ->
         raise ReadError(f"{label}: cannot be read ({error}); copy it again") from None
     except Exception as error:  # pydicom raises almost anything for a damaged file
         raise ReadError(
-            f"{label}: is damaged DICOM ({type(error).__name__}: {error}); copy it again"
+            f"{label}: is damaged DICOM ({printable(error) or type(error).__name__}); copy it again"
         ) from None
+
+
+def printable(value: object) -> str:
+    """One line without control characters, fit for a message, of whatever a file holds."""
+    lines = str(value).strip().splitlines() or [""]
+    return "".join(c if c.isprintable() else "?" for c in lines[0][:200])
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """A value as printable text; empty where it is absent."""
+    value = dataset.get(keyword)
+    return "" if value is None else printable(value)
 
 
 def integer(dataset: Dataset, keyword: str, default: int = 0) -> int:

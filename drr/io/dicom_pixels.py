@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
-from drr.io.dicom_files import integer, quiet
+from drr.io.dicom_files import integer, printable, quiet, text
 from drr.io.stored import check_size
 
 if TYPE_CHECKING:
@@ -73,8 +73,10 @@ class Pixels:
             dataset.file_meta = FileMetaDataset()
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
         if not self._syntax.is_transfer_syntax:
-            raise ReadError(f"{name}: transfer syntax {self._syntax} does not exist; copy it again")
-        grey = dataset.get("PhotometricInterpretation", "MONOCHROME2")
+            raise ReadError(
+                f"{name}: transfer syntax {printable(self._syntax)} does not exist; copy it again"
+            )
+        grey = text(dataset, "PhotometricInterpretation") or "MONOCHROME2"
         if integer(dataset, "SamplesPerPixel", 1) != 1 or grey != "MONOCHROME2":
             raise ReadError(f"{name}: {grey} pixels are not CT numbers")
         if min(self._shape) < 1 or self._allocated not in (8, 16, 32):
@@ -112,12 +114,12 @@ class Pixels:
                 return frame
             reasons.append(f"the decoded image is {frame.shape}")
         except Exception as error:  # any decoder, any damage
-            reasons.append(_first_line(error))
+            reasons.append(printable(error))
         try:
             self._all = decoded = self._decode_with_gdcm()
             return np.asarray(decoded[number])
         except Exception as error:
-            reasons.append(_first_line(error))
+            reasons.append(printable(error))
         raise ReadError(
             f"{self._name}: its {self._syntax.name} pixels cannot be decoded ({reasons[0]}); "
             "if the file is whole, decompress it first (gdcmconv --raw)"
@@ -183,8 +185,3 @@ def _bare_copy(dataset: Dataset, frames: int) -> Any:
     copy.file_meta.MediaStorageSOPInstanceUID = copy.SOPInstanceUID
     copy.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
     return copy
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drr.errors import ReadError
-from drr.io.dicom_files import Source, dicom_files, integer, load, open_zip
+from drr.io.dicom_files import Source, dicom_files, integer, load, open_zip, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -162,16 +162,16 @@ def _scan(path: Path, sources: list[Source], own: Source | None, limit: int) -> 
         dataset = load(own, limit=limit)
         if dataset is None:
             raise ReadError(f"{path}: not DICOM")
-        own_uid = _text(dataset, "SeriesInstanceUID")
+        own_uid = text(dataset, "SeriesInstanceUID")
     for source in sources:
         try:
             dataset = load(source, limit=limit)
         except ReadError:
             damaged.append(source.label)
             continue
-        if dataset is None or _text(dataset, "SOPClassUID") == MEDIA_DIRECTORY:
+        if dataset is None or text(dataset, "SOPClassUID") == MEDIA_DIRECTORY:
             continue
-        uid = _text(dataset, "SeriesInstanceUID")
+        uid = text(dataset, "SeriesInstanceUID")
         if own_uid is None or uid == own_uid:
             groups.setdefault(uid, []).append(Header(source, dataset))
     if not groups:
@@ -186,15 +186,15 @@ def _scan(path: Path, sources: list[Source], own: Source | None, limit: int) -> 
 
 def _series(index: int, uid: str, headers: list[Header]) -> Series:
     first = headers[0].dataset
-    modality = _text(first, "Modality")
-    if _text(first, "SOPClassUID") in CT_CLASSES:
+    modality = text(first, "Modality")
+    if text(first, "SOPClassUID") in CT_CLASSES:
         modality = "CT"
     image_type = _words(first.get("ImageType"))
     return Series(
         index=index,
         uid=uid,
-        number=_text(first, "SeriesNumber"),
-        description=_text(first, "SeriesDescription"),
+        number=text(first, "SeriesNumber"),
+        description=text(first, "SeriesDescription"),
         modality=modality or "unknown modality",
         derived=image_type[:2] == ["DERIVED", "SECONDARY"],
         headers=tuple(headers),
@@ -219,13 +219,13 @@ def _problem(modality: str, headers: list[Header]) -> str:
 
 
 def _named(scan: Scan, wanted: str) -> Series:
-    text = wanted.strip().lower()
+    lowered = wanted.strip().lower()
     rules = (
         lambda s: s.uid == wanted.strip(),
         lambda s: s.number == wanted.strip(),
-        lambda s: f"#{s.index}" == text,
-        lambda s: s.description.lower() == text,
-        lambda s: text != "" and text in s.description.lower(),
+        lambda s: f"#{s.index}" == lowered,
+        lambda s: s.description.lower() == lowered,
+        lambda s: lowered != "" and lowered in s.description.lower(),
     )
     for rule in rules:
         matches = [series for series in scan.series if rule(series)]
@@ -262,16 +262,8 @@ def _is_zip(path: Path) -> bool:
 
 
 def _number_key(dataset: Dataset) -> tuple[int, str]:
-    text = _text(dataset, "SeriesNumber")
-    return (int(text), "") if re.fullmatch(r"-?\d+", text) else (1 << 31, text)
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    try:
-        value = dataset.get(keyword)
-    except Exception:  # a value that pydicom cannot convert is as good as none
-        return ""
-    return "" if value is None else str(value).strip()
+    number = text(dataset, "SeriesNumber")
+    return (int(number), "") if re.fullmatch(r"-?\d+", number) else (1 << 31, number)
 
 
 def _words(value: Any) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import ReadError, VolumeError
 from drr.io.inflate import DEFAULT_LIMIT, GZIP_MAGIC, Inflater
@@ -101,7 +101,7 @@ def read_described(
         stored = _read_stored(path, series, max_bytes)
         notes = stored.notes
         if affine is not None:
-            stored = dataclasses.replace(stored, affine=np.asarray(affine, np.float64))
+            stored = dataclasses.replace(stored, affine=_matrix(affine, path))
             notes += ("The affine was given by the caller, not by the file.",)
         if stored.affine is None:
             raise ReadError(f"{path}: {stored.no_affine}")
@@ -126,6 +126,13 @@ def read_described(
     except MemoryError:
         raise ReadError(f"{path}: does not fit into this machine's memory") from None
     return dataclasses.replace(volume, verdict=assess(volume)), stored.format
+
+
+def _matrix(affine: ArrayLike, path: Path) -> NDArray[np.float64]:
+    try:
+        return np.asarray(affine, np.float64)
+    except (TypeError, ValueError):
+        raise ReadError(f"{path}: affine= is not a 4x4 matrix of numbers") from None
 
 
 def series_in(
