@@ -221,7 +221,10 @@ def _find_body(tissue: Mask, block: NDArray[np.float64]) -> Mask | None:
     solid = tissue | _enclosed_air(tissue, core)
     core, radii = _core(solid, block)
     body = _grow(core, solid, (0, 1, 1), max(radii) + 1)
-    return body | _holes(body)
+    body |= _holes(body)
+    # Growing back follows a couch top for a few blocks from where it touches the back.
+    fringe = (0, min(radii[1], 1), min(radii[2], 1))
+    return dilate(erode(body, fringe), fringe)
 
 
 def _core(tissue: Mask, block: NDArray[np.float64]) -> tuple[Mask, tuple[int, int, int]]:

@@ -21,6 +21,10 @@ Mask = NDArray[np.bool_]
 # Classes of a block in `cut`.
 OUTSIDE, SKIN, INSIDE = 0, 1, 2
 
+# Blocks that a walk judges, and the mark of skin that no walk reached; it is kept.
+REACH = 3
+UNJUDGED = 16 * REACH
+
 
 def block_means(
     values: NDArray[np.int16],
@@ -85,9 +89,12 @@ def label(mask: Mask, *, planes: bool = False) -> tuple[NDArray[np.int32], NDArr
     sizes
         Voxels of every label; `sizes[0]` counts those outside the mask.
     """
-    labels = np.zeros(mask.shape, np.int32)
-    count = _label(np.ascontiguousarray(mask), planes, labels, np.empty(mask.size, np.int64))
-    return labels, np.bincount(labels.ravel(), minlength=count + 1)
+    padded = np.pad(mask, 1)
+    labels = np.zeros(padded.shape, np.int32)
+    stack, sizes = np.empty(mask.size, np.int64), np.empty(mask.size + 1, np.int64)
+    count = _label(padded, planes, labels, stack, sizes)
+    sizes[0] = mask.size - sizes[1 : count + 1].sum()
+    return np.ascontiguousarray(labels[1:-1, 1:-1, 1:-1]), sizes[: count + 1].copy()
 
 
 def cut(
@@ -139,11 +146,24 @@ def cut(
     deep = erode(mask, (0, 1, 1))
     near = dilate(mask, (1, 1, 1), cross=True)
     classes = np.where(deep, INSIDE, np.where(near, SKIN, OUTSIDE)).astype(np.uint8)
+    starts = deep & dilate(near & ~deep, (0, 1, 1), cross=True)
     counts = np.zeros((values.shape[0], 2), np.int64)
 
     def task(start: int, stop: int) -> None:
         _cut(
-            *(values, classes, *factors, out, background, tissue, rise, air, padding, dense),
+            *(
+                values,
+                classes,
+                starts,
+                *factors,
+                out,
+                background,
+                tissue,
+                rise,
+                air,
+                padding,
+                dense,
+            ),
             *(counts, start, stop),
         )
 
@@ -199,10 +219,13 @@ def _block_means(values, fz, fy, fx, floor, ceiling, means, maxima, start, stop)
 
 
 @jit
-def _label(mask, planes, labels, stack):  # type: ignore[no-untyped-def]
-    nz, ny, nx = mask.shape
-    inside = mask.reshape(-1)
+def _label(padded, planes, labels, stack, sizes):  # type: ignore[no-untyped-def]
+    """Flood fill; the padded mask has a border of False, so that no step leaves the array."""
+    _, py, px = padded.shape
+    inside = padded.reshape(-1)
     flat = labels.reshape(-1)
+    steps = (1, -1, px, -px, px * py, -px * py)
+    faces = 4 if planes else 6
     count = 0
     for seed in range(inside.size):
         if not inside[seed] or flat[seed] != 0:
@@ -210,76 +233,108 @@ def _label(mask, planes, labels, stack):  # type: ignore[no-untyped-def]
         count += 1
         flat[seed] = count
         stack[0] = seed
-        top = 1
+        top, size = 1, 0
         while top > 0:
             top -= 1
+            size += 1
             p = stack[top]
-            x = p % nx
-            y = (p // nx) % ny
-            z = p // (nx * ny)
-            for face in range(4 if planes else 6):
-                if face == 0:
-                    ok, q = x > 0, p - 1
-                elif face == 1:
-                    ok, q = x < nx - 1, p + 1
-                elif face == 2:
-                    ok, q = y > 0, p - nx
-                elif face == 3:
-                    ok, q = y < ny - 1, p + nx
-                elif face == 4:
-                    ok, q = z > 0, p - nx * ny
-                else:
-                    ok, q = z < nz - 1, p + nx * ny
-                if ok and inside[q] and flat[q] == 0:
+            for face in range(faces):
+                q = p + steps[face]
+                if inside[q] and flat[q] == 0:
                     flat[q] = count
                     stack[top] = q
                     top += 1
+        sizes[count] = size
     return count
 
 
 @jit
-def _walk(values, z, k, y, x, dy, dx, classes, fy, fx, tissue, rise, air, padding, reached):  # type: ignore[no-untyped-def]
-    """Mark voxels from the first skin voxel (y, x) outward: 1 body, 2 beyond the surface."""
-    _, ny, nx = values.shape
-    before, across, beyond, over = 0, 1, 2, 3
+def _walk(plane, judged, first, along, across, inside, skin, factor, tissue, rise, air, padding):  # type: ignore[no-untyped-def]
+    """Judge the skin beyond a block that is certainly inside: even is body, odd is not.
+
+    `plane` and `judged` are flat; the walk starts at `first`, takes `inside` steps of `along`
+    through the block, to learn whether it comes from tissue or from lung, and `skin` steps beyond.
+    Where walks meet, the one that came the shorter way, in eighths of a block, judges: a couch top
+    that one walk follows from where it touches the back is seen by another across the gap.
+    """
+    before, within, beyond, over = 0, 1, 2, 3
     state = before
-    lowest = 0.0
-    # The walk starts one voxel inside, to learn whether it comes from tissue or from lung.
-    y, x = y - dy, x - dx
-    first = True
-    while 0 <= y < ny and 0 <= x < nx:
-        if not first and classes[k, y // fy, x // fx] != SKIN:
-            return
+    lowest = 0
+    for step in range(inside + skin):
+        p = first + step * along
         if state != over:
-            # The mean with both neighbours across the walk: noise makes no false surfaces.
-            total = 0
-            for side in range(-1, 2):
-                sy, sx = min(max(y + side * dx, 0), ny - 1), min(max(x + side * dy, 0), nx - 1)
-                total += max(values[z, sy, sx], padding)
-            value = total / 3.0
+            # Sums with both neighbours across the walk: noise makes no false surfaces.
+            value = max(plane[p], padding)
+            value += max(plane[p - across], padding)
+            value += max(plane[p + across], padding)
             if state == before:
                 if value >= tissue:
-                    state = across
-            elif state == across:
+                    state = within
+            elif state == within:
                 if value < tissue:
                     state, lowest = beyond, value
             else:
                 lowest = min(lowest, value)
             if state == beyond and (value > lowest + rise or value < air):
                 state = over
-        if not first:
-            if state != over:
-                reached[y, x] = 1
-            elif reached[y, x] == 0:
-                reached[y, x] = 2
-        first = False
-        y, x = y + dy, x + dx
+        if step >= inside:
+            judgement = (step - inside) * 8 // factor * 2 + (state == over)
+            if judgement < judged[p]:
+                judged[p] = judgement
+
+
+@jit
+def _skin_beyond(kinds, j, i, dj, di):  # type: ignore[no-untyped-def]
+    """Blocks of skin in a row beyond a block, at most `REACH`."""
+    by, bx = kinds.shape
+    count = 0
+    j, i = j + dj, i + di
+    while count < REACH and 0 <= j < by and 0 <= i < bx and kinds[j, i] == SKIN:
+        count += 1
+        j, i = j + dj, i + di
+    return count
+
+
+@jit
+def _judge(plane, judged, kinds, starts, fy, fx, ny, nx, tissue, rise, air, padding):  # type: ignore[no-untyped-def]
+    """Walk outward from all blocks of one plane that are certainly inside."""
+    by, bx = kinds.shape
+    limits = (3 * tissue, 3 * rise, 3 * air, padding)
+    for j in range(by):
+        y0, y1 = j * fy, min(j * fy + fy, ny)
+        for i in range(bx):
+            if not starts[j, i]:
+                continue
+            x0, x1 = i * fx, min(i * fx + fx, nx)
+            up, down = _skin_beyond(kinds, j, i, -1, 0), _skin_beyond(kinds, j, i, 1, 0)
+            left, right = _skin_beyond(kinds, j, i, 0, -1), _skin_beyond(kinds, j, i, 0, 1)
+            if up or down:
+                for x in range(x0, x1):
+                    across = 1 if 0 < x < nx - 1 else 0
+                    if up:
+                        first = (y1 - 1) * nx + x
+                        _walk(plane, judged, first, -nx, across, y1 - y0, up * fy, fy, *limits)
+                    if down:
+                        first = y0 * nx + x
+                        skin = min(down * fy, ny - y1)
+                        _walk(plane, judged, first, nx, across, y1 - y0, skin, fy, *limits)
+            if left or right:
+                for y in range(y0, y1):
+                    across = nx if 0 < y < ny - 1 else 0
+                    if left:
+                        first = y * nx + x1 - 1
+                        _walk(plane, judged, first, -1, across, x1 - x0, left * fx, fx, *limits)
+                    if right:
+                        first = y * nx + x0
+                        skin = min(right * fx, nx - x1)
+                        _walk(plane, judged, first, 1, across, x1 - x0, skin, fx, *limits)
 
 
 @jit
 def _cut(  # type: ignore[no-untyped-def]
     values,
     classes,
+    starts,
     fz,
     fy,
     fx,
@@ -295,101 +350,20 @@ def _cut(  # type: ignore[no-untyped-def]
     stop,
 ):
     _, ny, nx = values.shape
-    _, by, bx = classes.shape
-    reached = np.empty((ny, nx), np.uint8)
+    bx = classes.shape[2]
+    judged = np.empty((ny, nx), np.uint8)
     fill = np.int16(background)
     for z in range(start, stop):
         k = z // fz
-        reached[:] = 0
-        for j in range(by):
-            y0, y1 = j * fy, min(j * fy + fy, ny)
-            for i in range(bx):
-                if classes[k, j, i] != INSIDE:
-                    continue
-                x0, x1 = i * fx, min(i * fx + fx, nx)
-                up = j > 0 and classes[k, j - 1, i] == SKIN
-                down = j < by - 1 and classes[k, j + 1, i] == SKIN
-                for x in range(x0, x1):
-                    if up:
-                        _walk(
-                            values,
-                            z,
-                            k,
-                            y0 - 1,
-                            x,
-                            -1,
-                            0,
-                            classes,
-                            fy,
-                            fx,
-                            tissue,
-                            rise,
-                            air,
-                            padding,
-                            reached,
-                        )
-                    if down:
-                        _walk(
-                            values,
-                            z,
-                            k,
-                            y1,
-                            x,
-                            1,
-                            0,
-                            classes,
-                            fy,
-                            fx,
-                            tissue,
-                            rise,
-                            air,
-                            padding,
-                            reached,
-                        )
-                left = i > 0 and classes[k, j, i - 1] == SKIN
-                right = i < bx - 1 and classes[k, j, i + 1] == SKIN
-                for y in range(y0, y1):
-                    if left:
-                        _walk(
-                            values,
-                            z,
-                            k,
-                            y,
-                            x0 - 1,
-                            0,
-                            -1,
-                            classes,
-                            fy,
-                            fx,
-                            tissue,
-                            rise,
-                            air,
-                            padding,
-                            reached,
-                        )
-                    if right:
-                        _walk(
-                            values,
-                            z,
-                            k,
-                            y,
-                            x1,
-                            0,
-                            1,
-                            classes,
-                            fy,
-                            fx,
-                            tissue,
-                            rise,
-                            air,
-                            padding,
-                            reached,
-                        )
+        judged[:] = UNJUDGED
+        _judge(
+            *(values[z].reshape(-1), judged.reshape(-1), classes[k], starts[k], fy, fx, ny, nx),
+            *(tissue, rise, air, padding),
+        )
         n_dense = 0
         n_padding = 0
         for y in range(ny):
             j = y // fy
-            source, target = values[z, y], out[z, y]
             i = 0
             while i < bx:
                 kind = classes[k, j, i]
@@ -397,22 +371,25 @@ def _cut(  # type: ignore[no-untyped-def]
                 while i < bx and classes[k, j, i] == kind:
                     i += 1
                 x1 = min(i * fx, nx)
+                # Loops from zero over slices become vector instructions, others do not.
+                old, new = values[z, y, x0:x1], out[z, y, x0:x1]
                 if kind == INSIDE:
-                    for x in range(x0, x1):
-                        target[x] = source[x]
+                    for x in range(old.size):
+                        new[x] = old[x]
                 elif kind == OUTSIDE:
-                    for x in range(x0, x1):
-                        n_dense += source[x] > dense
-                        n_padding += source[x] <= padding
-                        target[x] = fill
+                    for x in range(old.size):
+                        n_dense += old[x] > dense
+                        n_padding += old[x] <= padding
+                    for x in range(old.size):
+                        new[x] = fill
                 else:
-                    for x in range(x0, x1):
-                        value = source[x]
-                        if reached[y, x] == 2 or value <= padding:
-                            n_dense += value > dense
-                            n_padding += value <= padding
-                            target[x] = fill
+                    verdict = judged[y, x0:x1]
+                    for x in range(old.size):
+                        if verdict[x] % 2 == 1 or old[x] <= padding:
+                            n_dense += old[x] > dense
+                            n_padding += old[x] <= padding
+                            new[x] = fill
                         else:
-                            target[x] = value
+                            new[x] = old[x]
         counts[z, 0] = n_dense
         counts[z, 1] = n_padding
