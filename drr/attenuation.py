@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
@@ -63,9 +64,7 @@ class Attenuation:
             raise ProjectionError(
                 f"attenuation needs as many mu as HU, at least two; got {len(mu)} and {len(hu)}"
             )
-        if not all(map(math.isfinite, hu + mu)) or any(
-            b <= a for a, b in zip(hu, hu[1:], strict=False)
-        ):
+        if not all(map(math.isfinite, hu + mu)) or any(b <= a for a, b in itertools.pairwise(hu)):
             raise ProjectionError(f"attenuation knots must be finite and ascending, got hu={hu}")
         if mu[0] != 0.0 or min(mu) < 0.0:
             raise ProjectionError(
@@ -106,23 +105,17 @@ class Attenuation:
             raise ProjectionError(
                 f"an attenuation record has the keys name, hu and mu_per_mm, got {sorted(values)}"
             )
-        return cls(
-            hu=tuple(values["hu"]), mu=tuple(values["mu_per_mm"]), name=str(values["name"])
-        )
+        return cls(hu=tuple(values["hu"]), mu=tuple(values["mu_per_mm"]), name=str(values["name"]))
 
 
 def water_attenuation(energy_kev: float) -> float:
     """Linear attenuation coefficient of water (1 g/cm^3) in 1/mm, interpolated in log-log."""
-    if not (
-        isinstance(energy_kev, int | float) and _WATER_KEV[0] <= energy_kev <= _WATER_KEV[-1]
-    ):
+    if not (isinstance(energy_kev, int | float) and _WATER_KEV[0] <= energy_kev <= _WATER_KEV[-1]):
         raise ProjectionError(
             f"photon energy {energy_kev!r} keV is outside the table "
             f"({_WATER_KEV[0]:g} to {_WATER_KEV[-1]:g} keV); chest beams average 50 to 70 keV"
         )
-    log_mu = np.interp(
-        math.log(energy_kev), np.log(_WATER_KEV), np.log(_WATER_MASS_ATTENUATION)
-    )
+    log_mu = np.interp(math.log(energy_kev), np.log(_WATER_KEV), np.log(_WATER_MASS_ATTENUATION))
     return float(np.exp(log_mu)) / 10.0  # 1/cm to 1/mm
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.attenuation import Attenuation
+from drr.kernels.cpu.project import project
 from drr.kernels.rays import Rays, rays_in_voxels
 from drr.views import View
 
@@ -84,3 +85,10 @@ def box_chords(rays: Rays, shape: tuple[int, int, int]) -> NDArray[np.float64]:
                 t0, t1 = max(t0, 0.0), min(t1, 1.0)
             out[row, column] = max(t1 - t0, 0.0) * np.sqrt(direction @ rays.metric @ direction)
     return out
+
+
+def one_image(primary: float = 20.0) -> NDArray[np.float32]:
+    """A projection on two threads; a module-level function, so that processes can be sent it."""
+    shape = (20, 24, 28)
+    rays = rays_at(affine_of(shape, (1.5, 2.0, 2.5)), primary, 10)
+    return project(random_hu(shape), UNIT.mapping, rays, threads=2)

@@ -24,9 +24,10 @@ __all__ = ["cache_folder", "jit"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Sums may be reordered and contracted, and maxima need not care for NaN: that is what makes them
-# vectors. Volumes are int16 and attenuation is checked, so no NaN gets here.
-FAST = {"reassoc", "contract", "nsz", "arcp", "nnan"}
+# Maxima need not care for NaN: that makes them vectors. Volumes are int16 and attenuation is
+# checked, so no NaN gets here. Contraction and reordering stay off: what they do depends on how
+# the compiler came to a kernel (fresh or from a cached callee), and images must repeat to the bit.
+FAST = {"nsz", "nnan"}
 
 
 @overload
@@ -39,7 +40,7 @@ def jit(function: Any = None, *, fast: bool = False, inline: bool = False) -> An
     Parameters
     ----------
     fast
-        Allow sums to be reordered and contracted.
+        For loops over rows: let minima and maxima ignore NaN and signed zeros.
     inline
         Inline into calling kernels (for tiny helpers in hot loops).
     """

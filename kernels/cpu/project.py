@@ -16,6 +16,8 @@ from drr.kernels.rays import Rays
 
 __all__ = ["METHODS", "Mapping", "project", "sub_pixels", "transposed_copy"]
 
+# Independent pieces of one shear-warp; more threads than this do not help a single view.
+SLABS = 16
 METHODS = ("shear-warp", "joseph", "siddon")
 
 
@@ -116,11 +118,16 @@ def _shear_warp(
     voxels = transposed if use_transposed else volume
     words = as_words(voxels)
     count = volume.shape[1] if layout.axis == 2 else volume.shape[0]
-    images: list[NDArray[np.float32]] = []
+    steps = layout.scales * layout.pitch_q
+    bands: dict[int, tuple[int, int, NDArray[np.float32]]] = {}
 
     def accumulate(start: int, stop: int) -> None:
-        image = np.zeros((layout.rows, layout.columns), np.float32)
-        images.append(image)
+        # The rows of the intermediate image that these rows of voxels reach.
+        top = max(0, math.ceil(((start - 1 - layout.shifts_q) / steps).min()))
+        bottom = min(layout.rows, math.ceil(((stop - layout.shifts_q) / steps).max()))
+        if bottom <= top:
+            return
+        band = np.zeros((bottom - top, layout.columns), np.float32)
         shear_warp.accumulate(
             voxels,
             words,
@@ -131,20 +138,22 @@ def _shear_warp(
             mapping.table,
             layout.scales,
             layout.shifts_p,
-            layout.shifts_q,
+            layout.shifts_q + steps * top,
             layout.pitch_p,
             layout.pitch_q,
-            layout.limit,
+            layout.limit[top:bottom],
             layout.sign,
             start,
             stop,
-            image,
+            band,
         )
+        bands[start] = top, bottom, band
 
-    run(accumulate, split(count, threads), threads)
-    image = images[0]
-    for other in images[1:]:
-        image += other
+    # The same slabs, added in the same order, whatever the number of threads: so is the image.
+    run(accumulate, split(count, SLABS), threads)
+    image = np.zeros((layout.rows, layout.columns), np.float32)
+    for _, (top, bottom, band) in sorted(bands.items()):
+        image[top:bottom] += band
     out = np.empty(rays.shape, np.float32)
 
     def warp(start: int, stop: int) -> None:

@@ -182,7 +182,7 @@ def joseph_rows(
                         f, g = x - i0, y - j0
                         at = m * strides[axis] + i0 * stride_p + j0 * stride_q
                         value = 0.0
-                        if 0 <= i0 and i0 + 1 < np_ and 0 <= j0 and j0 + 1 < nq:
+                        if i0 >= 0 and i0 + 1 < np_ and j0 >= 0 and j0 + 1 < nq:
                             a = table[int64(flat[np.uint64(at)]) + 32768]
                             b = table[int64(flat[np.uint64(at + stride_p)]) + 32768]
                             c = table[int64(flat[np.uint64(at + stride_q)]) + 32768]

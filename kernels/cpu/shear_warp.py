@@ -361,4 +361,3 @@ def warp(
                         )
                     total += weight * value
             out[row, column] = total * share
-

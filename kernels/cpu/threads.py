@@ -6,6 +6,7 @@ calling threads; OpenMP hangs after a fork and Numba's own layer aborts under se
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def split(count: int, parts: int) -> list[tuple[int, int]]:
     """Cut `range(count)` into at most `parts` contiguous, non-empty, nearly equal ranges."""
     parts = max(1, min(parts, count))
     edges = [count * i // parts for i in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threads: int) -> None:

@@ -47,7 +47,7 @@ def transposed_copy(volume: NDArray[np.int16], *, threads: int | None = None) ->
 
 @jit
 def _transpose_planes(volume, words, out, out_words):
-    nz, ny, nx = volume.shape
+    nz, nx = volume.shape[0], volume.shape[2]
     for z in range(nz):
         for x in range(0, nx, 32):
             stop = min(x + 32, nx)
@@ -60,7 +60,7 @@ def transpose_block(plane, words, x_start, x_stop, out, out_words):
 
     `words` and `out_words` are the same memory as 64-bit words, or empty.
     """
-    ny, nx = plane.shape
+    ny = plane.shape[0]
     if words.size == 0 or out_words.size == 0 or x_start % 4 or x_stop % 4:
         for y0 in range(0, ny, 32):
             for x in range(x_start, x_stop):
