@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.datasets import phantom_bones, phantom_organs, phantom_torso
 from drr.datasets.phantom_paint import Grid, Rows, paint
+from drr.datasets.phantom_patient import Patient, arms, breasts, check_range, is_whole
 from drr.datasets.phantom_vessels import grow, vessels
 from drr.errors import VolumeError
 from drr.kernels.cpu.threads import available_cpus, run, split
@@ -41,62 +42,12 @@ LABELS: dict[int, str] = {
 }
 """What each value of the label map means; 0 is everything else."""
 
-# The anatomy is laid out for this height, in a field of this extent (x, y, z in mm).
-REFERENCE_HEIGHT = 172.0
+# Extent of the field in x, y, z at the height the anatomy is laid out for, mm.
 FIELD = (410.0, 320.0, 425.0)
 
 LUNG_VESSEL_HU, BRONCHUS_WALL_HU, BRONCHUS_HU = 30, -100, -960
 # Ends of the arterial, venous and bronchial tree in each lobe, and their radii at the root in mm.
-TREES = {"artery": (640, 6.0), "vein": (420, 5.2), "airway": (40, 3.2)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patient:
-    """Who lies in the scanner.
-
-    Parameters
-    ----------
-    sex
-        `F` or `M`.
-    age
-        18 to 100 years: bone density, calcified cartilage, unfolding and calcified aorta.
-    height
-        140 to 210 cm; scales everything. None is the mean of the sex.
-    bmi
-        16 to 45 kg/m^2: fat and girth.
-    arms
-        `up` (out and up, as for CT and for a lateral film), `down` or `none`.
-    couch
-        Whether the scanner's couch lies under the back.
-    """
-
-    sex: Literal["F", "M"] = "M"
-    age: float = 50.0
-    height: float | None = None
-    bmi: float = 24.0
-    arms: Literal["up", "down", "none"] = "up"
-    couch: bool = False
-
-    def __post_init__(self) -> None:
-        if self.sex not in ("F", "M"):
-            raise VolumeError(f"phantom: sex must be 'F' or 'M', not {self.sex!r}")
-        if self.arms not in ("up", "down", "none"):
-            raise VolumeError(f"phantom: arms must be 'up', 'down' or 'none', not {self.arms!r}")
-        _between("age", self.age, 18, 100, "years")
-        _between("bmi", self.bmi, 16, 45, "kg/m^2")
-        if self.height is not None:
-            _between("height", self.height, 140, 210, "cm")
-
-    @property
-    def scale(self) -> float:
-        """Size relative to the anatomy as it is laid out."""
-        mean = 176.0 if self.sex == "M" else 163.0
-        return (self.height or mean) / REFERENCE_HEIGHT
-
-    @property
-    def girth(self) -> float:
-        """mm added to the outline, before scaling."""
-        return max(-5.0, 1.9 * (self.bmi - 24.0))
+TREES = {"artery": (640, 6.6), "vein": (420, 5.8), "airway": (40, 3.2)}
 
 
 def thorax(
@@ -162,9 +113,9 @@ def thorax_with_labels(
             f"there are {', '.join(Patient.__dataclass_fields__)}"
         )
     who = Patient(**patient)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise VolumeError(f"phantom: seed must be a whole number from 0 up, not {seed!r}")
-    _between("noise", noise, 0, 500, "HU")
+    check_range("noise", noise, 0, 500, "HU")
 
     field = np.array(FIELD) + 2 * max(who.girth, 0.0) * np.array([1, 1, 0])
     shape = _shape(size, spacing, field * who.scale)
@@ -197,8 +148,8 @@ def _anatomy(who: Patient, seed: int) -> tuple[phantom_torso.Torso, Rows]:
     breadth = (1.0 if who.sex == "M" else 0.95) * (1 + rng.uniform(-0.02, 0.02))
     breath = rng.uniform(-6, 6)
     torso = phantom_torso.Torso(
-        limbs=_arms(who),
-        breasts=_breasts(who, rng),
+        limbs=arms(who),
+        breasts=breasts(who, rng),
         fat=max(3.0, (8.0 if who.sex == "M" else 12.0) + 1.5 * (who.bmi - 24.0)),
         girth=who.girth,
         breadth=breadth,
@@ -252,34 +203,6 @@ def _lung_trees(torso: phantom_torso.Torso, soft: Rows, rng: np.random.Generator
     return np.concatenate(rows)
 
 
-def _arms(who: Patient) -> Rows:
-    """Capsules of the upper arms, out of the field at their ends."""
-    thick = 0.6 * who.girth
-    if who.arms == "none":
-        return np.zeros((0, 8))
-    arm = {
-        "up": (156, 14, 104, 262, -34, 196, 46 + thick, 43 + thick),
-        "down": (178, 20, 92, 206, 16, -230, 44 + thick, 40 + thick),
-    }[who.arms]
-    mirrored = (-arm[0], *arm[1:3], -arm[3], *arm[4:])
-    return np.array([arm, mirrored], dtype=np.float64)
-
-
-def _breasts(who: Patient, rng: np.random.Generator) -> Rows:
-    if who.sex == "M":
-        return np.zeros((0, 8))
-    large = 44 + 1.2 * (who.bmi - 24)
-    return np.array(
-        [
-            (
-                side * 72, -92 - 0.6 * who.girth, -22, side * 80, -112 - who.girth, -36,
-                large * rng.uniform(0.96, 1.06), large * 0.78,
-            )
-            for side in (-1, 1)
-        ]
-    )  # fmt: skip
-
-
 def _scan(
     grid: Grid, torso: phantom_torso.Torso, rows: Rows, *, noise: float, seed: int
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
@@ -325,21 +248,14 @@ def _shape(
         except (TypeError, ValueError):
             raise VolumeError(f"phantom: spacing must be mm, not {spacing!r}") from None
         for step in steps:
-            _between("spacing", float(step), 0.3, 25, "mm")
+            check_range("spacing", float(step), 0.3, 25, "mm")
         counts: Any = [math.ceil(extent / step) for extent, step in zip(field, steps, strict=True)]
         counts = counts[::-1]
     else:
-        counts = [size] * 3 if isinstance(size, (int, np.integer)) else list(size)
-    if len(counts) != 3 or not all(isinstance(n, (int, np.integer)) for n in counts):
+        counts = list(size) if isinstance(size, (list, tuple)) else [size] * 3
+    if len(counts) != 3 or not all(is_whole(n) for n in counts):
         raise VolumeError(f"phantom: size must be one or three whole numbers, not {size!r}")
     for n in counts:
-        _between("size", n, 16, 1400, "voxels")
+        check_range("size", n, 16, 1024, "voxels")
     nz, ny, nx = (int(n) for n in counts)
     return nz, ny, nx
-
-
-def _between(name: str, value: float, low: float, high: float, unit: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise VolumeError(f"phantom: {name} must be a number of {unit}, not {value!r}")
-    if not low <= value <= high:
-        raise VolumeError(f"phantom: {name} {value} is outside {low} to {high} {unit}")

@@ -1,7 +1,7 @@
 """The phantom's skeleton: spine, ribs with their cartilage, sternum, shoulder girdle.
 
 Bones are shells of cortex around marrow. Sizes follow adult means as anatomy books give them;
-levels fit `phantom_torso`. The ribs run on the cage's surface and fall from back to front.
+levels fit `phantom_outlines`. The ribs run on the cage's surface and fall from back to front.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.datasets.phantom_outlines import CAGE, cage_surface, spine_y, table_at
 from drr.datasets.phantom_paint import Rows, ellipsoid, hollow, smooth_path, tube
-from drr.datasets.phantom_torso import CAGE, cage_surface, spine_y, table_at
 
 __all__ = ["CLAVICLE", "RIBS", "SCAPULA", "SPINE", "STERNUM", "skeleton"]
 
 SPINE, RIBS, STERNUM, CLAVICLE, SCAPULA = 4, 5, 6, 7, 8
 
-CORTEX_HU, MARROW_HU, VERTEBRA_HU, CARTILAGE_HU, DISC_HU, CORD_HU = 1150, 150, 230, 95, 85, 30
+CORTEX_HU, MARROW_HU, VERTEBRA_HU, CARTILAGE_HU, DISC_HU, CORD_HU = 1150, 220, 230, 95, 85, 30
 
 # Vertebrae C4 to L3: height of the middle; width, depth and height of the body; how far the
 # spinous process reaches back and down; all mm.
@@ -112,9 +112,7 @@ def _spine(curve: tuple[float, float, float], density: float) -> Rows:
         def point(x: float, y: float, h: float, at: Rows = at, axes: Rows = axes) -> Rows:
             return np.asarray(at + np.array([x, y, h]) @ axes)
 
-        body = ellipsoid(
-            at, size, axes=axes, exponent=7, hu=CORTEX_HU * 0.8 * density, label=SPINE
-        )
+        body = ellipsoid(at, size, axes=axes, exponent=7, hu=CORTEX_HU * 0.8 * density, label=SPINE)
         cores.append(hollow(body, wall=1.3, hu=VERTEBRA_HU * density))
         if number + 1 < len(VERTEBRAE):
             z2 = (z + VERTEBRAE[number + 1, 0]) / 2
@@ -168,9 +166,7 @@ def _rib_pairs(
         course = (angles - start) / (end - start)
         # Level at the neck, then ever steeper, flattening again before the cartilage.
         drop = fall * (0.8 * course + 0.2 * course * course * (3 - 2 * course))
-        shaft = cage_surface(
-            angles, head_z - drop, outside=thick + 0.8, breadth=breadth
-        )
+        shaft = cage_surface(angles, head_z - drop, outside=thick + 0.8, breadth=breadth)
         head = (width / 2 + 1, y + depth * 0.3, head_z)
         neck = (width / 2 + 13, y + depth / 2 + 12, head_z + 1.5)
         path = np.concatenate([[head, neck], shaft])
@@ -185,7 +181,7 @@ def _rib_pairs(
         )  # fmt: skip
         cartilages.append(_cartilage(rng, k, side, path, calcified))
     return np.concatenate(
-        [*cartilages, hollow(np.concatenate(bones), wall=1.3, hu=MARROW_HU * density)]
+        [*cartilages, hollow(np.concatenate(bones), wall=1.8, hu=MARROW_HU * density)]
     )
 
 
@@ -201,9 +197,7 @@ def _outwards(path: Rows, breadth: float) -> Rows:
     return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True))
 
 
-def _cartilage(
-    rng: np.random.Generator, k: int, side: int, rib: Rows, calcified: float
-) -> Rows:
+def _cartilage(rng: np.random.Generator, k: int, side: int, rib: Rows, calcified: float) -> Rows:
     if k >= 10:
         return np.zeros((0, rib.shape[1] and 20))
     end = rib[-1]
@@ -283,9 +277,10 @@ def _shoulder(side: int, density: float, arms: str, rng: np.random.Generator) ->
     plate = tube(middle * mirror, 1.6, normal=normal * mirror, height=half + 3, hu=bone * 0.55,
                  label=SCAPULA)  # fmt: skip
     acromion = np.array([168, 18, 122 + lift])
-    ridge = smooth_path([medial + (2, 4, -18), (132, 82, 112 + lift * 0.7), acromion], 10)
+    ridge = smooth_path([medial + np.array([2, 4, -18]), (132, 82, 112 + lift * 0.7), acromion], 10)
+    neck = lateral + np.array([-6, 4, -8])
     borders = [
-        tube(np.array([lateral + (-6, 4, -8), lower]) * mirror, (5.5, 4), hu=bone, label=SCAPULA),
+        tube(np.array([neck, lower]) * mirror, (5.5, 4), hu=bone, label=SCAPULA),
         tube(np.array([medial, lower]) * mirror, 2.2, hu=bone, label=SCAPULA),
         tube(upper * mirror, 2.2, hu=bone, label=SCAPULA),
         tube(ridge * mirror, (2.5,) * 6 + (3.5,) * 4, hu=bone, label=SCAPULA),

@@ -7,10 +7,12 @@ aortic knob, pulmonary trunk, left auricle and left ventricle on the left.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from drr.datasets.phantom_outlines import spine_y
 from drr.datasets.phantom_paint import Rows, ellipsoid, hollow, smooth_path, tube
-from drr.datasets.phantom_torso import spine_y
 
 __all__ = ["AORTA", "HEART", "HILA", "SPLEEN", "STOMACH", "TRACHEA", "VESSELS", "organs"]
 
@@ -35,7 +37,7 @@ def organs(rng: np.random.Generator, *, heart: float, age: float) -> Rows:
     )
 
 
-def _round(points: list[tuple[float, float, float]], radii: list[float], n: int, hu: float,
+def _round(points: Sequence[tuple[float, float, float]], radii: Sequence[float], n: int, hu: float,
            label: int) -> Rows:  # fmt: skip
     path = smooth_path(np.array(points), n)
     radius = smooth_path(np.array(radii, dtype=np.float64)[:, None], n)[:, 0]
@@ -107,7 +109,7 @@ def _arteries(unfold: float, age: float, rng: np.random.Generator) -> Rows:
     """Aorta with its arch and branches, pulmonary arteries and veins up to the hila."""
     v, blood, wide = VESSELS, BLOOD_HU, 1 + 0.18 * unfold
     knob, lift = 24 + 7 * unfold, 4 * unfold
-    arch = [
+    arch: list[tuple[float, float, float]] = [
         (-2, -34, -8),
         (-13, -44, 22),
         (-15 - 4 * unfold, -42, 48),
@@ -117,8 +119,8 @@ def _arteries(unfold: float, age: float, rng: np.random.Generator) -> Rows:
         (knob + 3, 38, 58),
         (knob + 2, 40, 30),
     ]
-    descending = [(float(x), float(spine_y(z)) - 22, z) for x, z in
-                  ((knob, 0), (22, -40), (17, -85), (8, -125), (3, -222))]  # fmt: skip
+    along_spine = ((knob, 0), (22, -40), (17, -85), (8, -125), (3, -222))
+    descending = [(float(x), float(spine_y(z)) - 22, float(z)) for x, z in along_spine]
     radii = np.array([15, 16, 15.5, 14.5, 13.5, 13, 12.5, 12.5, 12.3, 12, 11.5, 11, 9.5]) * wide
     aorta = _round(arch + descending, list(radii), 60, blood, AORTA)
     specks = []
@@ -205,7 +207,7 @@ def _abdomen(rng: np.random.Generator) -> Rows:
         parts.append(ellipsoid(at, size + 4, hu=-90))
         parts.append(ellipsoid(at, size, hu=30))
         if number % 3 == 1:
-            parts.append(_gas(rng, at + (0, -3, 2), size * 0.5, 0))
+            parts.append(_gas(rng, at + np.array([0, -3, 2]), size * 0.5, 0))
     bubble = np.array([54 + rng.uniform(-5, 5), -22, -104 + rng.uniform(-2, 2)])
     parts.append(_gas(rng, bubble, np.array([17.0, 13, 9]), STOMACH))
     return np.concatenate(parts)

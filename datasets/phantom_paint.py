@@ -22,6 +22,8 @@ Rows = NDArray[np.float64]
 # Columns of a primitive: kind, HU, label, then its shape.
 WIDTH = 20
 TUBE, ELLIPSOID = 0, 1
+# Beyond any radius: a tube's end that is a half-ball.
+ROUND = 1e3
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,7 @@ class Grid:
     ) -> Grid:
         """Fill the box from `low` to `high` (outer faces, x, y, z)."""
         counts = shape[::-1]
-        dx, dy, dz = (
-            (top - bottom) / n for bottom, top, n in zip(low, high, counts, strict=True)
-        )
+        dx, dy, dz = ((top - bottom) / n for bottom, top, n in zip(low, high, counts, strict=True))
         return cls(shape, (dx, dy, dz), (low[0] + dx / 2, low[1] + dy / 2, low[2] + dz / 2))
 
     @property
@@ -52,7 +52,7 @@ class Grid:
         """Voxel centres along x, y and z."""
         nz, ny, nx = self.shape
         x, y, z = (
-            start + step * np.arange(n)
+            np.asarray(start + step * np.arange(n), dtype=np.float64)
             for start, step, n in zip(self.origin, self.spacing, (nx, ny, nz), strict=True)
         )
         return x, y, z
@@ -99,6 +99,14 @@ def tube(
     rows[:, 9:12] = middle / np.linalg.norm(middle, axis=1, keepdims=True)
     rows[:, 12], rows[:, 13] = thick[:-1], thick[1:]
     rows[:, 14], rows[:, 15] = high[:-1], high[1:]
+    # Ends are round. Between segments each reaches on just far enough to close the bend's outer
+    # side: a soft edge painted twice would be too dense.
+    step = np.diff(points, axis=0)
+    along = step / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-9)
+    cosine = np.clip((along[:-1] * along[1:]).sum(1), -0.5, 1)
+    bend = np.sqrt((1 - cosine) / (1 + cosine)) * np.maximum(thick, high)[1:-1]
+    rows[:, 16:18] = ROUND
+    rows[1:, 16] = rows[:-1, 17] = bend
     return rows
 
 
@@ -188,15 +196,15 @@ def _paint(hu, labels, origin, spacing, voxel, rows):  # type: ignore[no-untyped
 
 @jit
 def _range(low, high, origin, spacing, count):  # type: ignore[no-untyped-def]
-    first = max(0, int(math.ceil((low - origin) / spacing)))
-    last = min(count, int(math.floor((high - origin) / spacing)) + 1)
+    first = max(0, math.ceil((low - origin) / spacing))
+    last = min(count, math.floor((high - origin) / spacing) + 1)
     return first, last
 
 
 @jit
 def _blend(hu, labels, z, y, x, cover, value, label):  # type: ignore[no-untyped-def]
     old = hu[z, y, x]
-    hu[z, y, x] = int(math.floor(old + cover * (value - old) + 0.5))
+    hu[z, y, x] = math.floor(old + cover * (value - old) + 0.5)
     if label > 0 and cover >= 0.5:
         labels[z, y, x] = label
 
@@ -208,6 +216,8 @@ def _paint_tube(hu, labels, origin, spacing, voxel, row):  # type: ignore[no-unt
     ax, ay, az = row[3], row[4], row[5]
     ux, uy, uz = row[6] - ax, row[7] - ay, row[8] - az
     length2 = max(ux * ux + uy * uy + uz * uz, 1e-12)
+    length = math.sqrt(length2)
+    before, after = -row[16] / length, 1.0 + row[17] / length
     # Thinner than half a voxel: as thick as that, and fainter by the ratio, so that the mass
     # of a fine vessel does not depend on the grid.
     least = 0.5 * voxel
@@ -222,6 +232,8 @@ def _paint_tube(hu, labels, origin, spacing, voxel, row):  # type: ignore[no-unt
             for x in range(x0, x1):
                 px = origin[0] + x * spacing[0] - ax
                 t = (px * ux + py * uy + pz * uz) / length2
+                if t < before or t > after:
+                    continue
                 t = min(1.0, max(0.0, t))
                 qx, qy, qz = px - t * ux, py - t * uy, pz - t * uz
                 thick = row[12] + t * (row[13] - row[12])

@@ -75,4 +75,6 @@ def vessels(segments: NDArray[np.float64], *, hu: float) -> Rows:
     rows = np.repeat(rows, len(segments), axis=0)
     rows[:, 3:9] = segments[:, :6]
     rows[:, 12:14] = rows[:, 14:16] = segments[:, 6:8]
+    # A branch starts within its parent's round end.
+    rows[:, 16] = 0
     return rows

@@ -100,7 +100,9 @@ def _is_there(path: Path, member: _Member) -> bool:
     try:
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == member.sha256
     except OSError as error:
-        raise WriteError(f"{path}: cannot be read: {error.strerror}; choose another folder") from None
+        raise WriteError(
+            f"{path}: cannot be read: {error.strerror}; choose another folder"
+        ) from None
 
 
 def _download(members: list[_Member]) -> list[bytes]:

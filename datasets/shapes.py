@@ -166,7 +166,7 @@ class Cylinder(_Placed):
 
     def level(self, points: ArrayLike) -> Floats:
         p = self.local(points)
-        return np.maximum(np.linalg.norm(p[..., :2], axis=-1), np.abs(p[..., 2]))
+        return np.asarray(np.maximum(np.linalg.norm(p[..., :2], axis=-1), np.abs(p[..., 2])))
 
     def chord(self, source: ArrayLike, pixel: ArrayLike) -> Floats:
         a, d, length = _segment(self, source, pixel)
@@ -202,7 +202,7 @@ class Gaussian(_Placed):
 
     @property
     def volume(self) -> float:
-        return (2 * math.pi) ** 1.5 * math.prod(self.semi_axes)
+        return math.sqrt(2 * math.pi) ** 3 * math.prod(self.semi_axes)
 
 
 def _normal_integral(low: Floats, high: Floats) -> Floats:
