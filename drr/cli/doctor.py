@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path

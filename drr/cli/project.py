@@ -169,6 +169,8 @@ def command(
         request = request_from_record(Path(record_path), options, context)
         if request.record and not formats and not known_suffix(out or ""):
             formats = (request.record.output["format"],)
+        if request.record and request.record.labels and mask is None:
+            note("the record has labels too; give their segmentation with --mask to repeat them")
     plan = plan_outputs(out, [ct.name for ct in scans], request.labels, formats)
     outputs = [output for of_ct in plan for of_view in of_ct for output in of_view]
     files = [file for output in outputs for file in output.files(thickness=mask is not None)]
@@ -212,7 +214,8 @@ def _project(
 
     volume = read(ct.path, series=request.series)
     prepared = prepare(volume, clean=request.clean, in_place=True)
-    for text in prepared.notes:
+    verdict = [] if volume.verdict is None or volume.verdict.is_hu else [str(volume.verdict)]
+    for text in (*verdict, *prepared.notes):
         note(f"{ct.name}: {text}")
     if request.record is not None:
         _check_input(prepared, request.record, ct)

@@ -1,0 +1,79 @@
+# Everything runs in .venv, made on first use. `make help` lists the targets.
+#   make PYTHON=python3.12 test     another interpreter (after `make clean`)
+#   make demo CT=path/to/ct         your own scan
+#   make test ARGS="-x -k views"    options for pytest
+
+PYTHON ?= python3
+CT ?=
+OUT ?= out
+
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# Stamps: what has been installed into .venv, and is not installed again until pyproject changes.
+CREATED := $(VENV)/.created
+RUN := $(VENV)/.run
+DEV := $(VENV)/.dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint soak bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(DEV) ## make .venv with the package and its development tools
+
+demo: $(RUN) ## PA, AP, lateral and oblique of a synthetic chest, or of CT=path, into out/
+ifeq ($(CT),)
+	@mkdir -p $(OUT)
+	@test -f $(OUT)/phantom.nii.gz || $(BIN)/drr phantom $(OUT)/phantom.nii.gz
+	@$(BIN)/drr project $(OUT)/phantom.nii.gz -o $(OUT)/ -v pa -v ap -v ll -v lao30 --force
+else
+	@$(BIN)/drr project "$(CT)" -o $(OUT)/ -v pa -v ap -v ll -v lao30 --force
+endif
+	@echo "Pictures and their JSON records are in $(OUT)/. Not for diagnosis."
+
+test: $(DEV) ## run the tests
+	$(BIN)/pytest -m "not soak" $(ARGS)
+
+# Type checkers cannot follow the package mapping of pyproject.toml: mypy gets an installed copy.
+lint: $(DEV) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@rm -rf build/typecheck build/lib
+	$(PIP) install --no-deps --target build/typecheck .
+	cd build/typecheck && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml \
+	  --cache-dir ../../.mypy_cache -p drr
+
+soak: $(DEV) ## run the long tests
+	$(BIN)/pytest -m soak $(ARGS)
+
+bench: $(RUN) ## time the kernels; figures go to benchmarks/
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+clean: ## remove .venv, builds, caches and out/
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(CREATED):
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON); install Python 3.10 or newer, \
+	or name one: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is \
+	needed and $(PYTHON) is $$($(PYTHON) -V 2>&1); name another: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(RUN): $(CREATED) pyproject.toml
+	@echo "Installing drr-rate into $(VENV) ..."
+	$(PIP) install --editable .
+	@touch $@
+
+$(DEV): $(CREATED) pyproject.toml
+	@echo "Installing drr-rate and its development tools into $(VENV) ..."
+	$(PIP) install --editable '.[dev]' 'setuptools>=77'
+	@touch $@ $(RUN)
