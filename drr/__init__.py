@@ -25,8 +25,8 @@ _HOME = {
 if TYPE_CHECKING:
     from drr.attenuation import Attenuation as Attenuation
     from drr.geometry import Geometry as Geometry
-    from drr.io import read as read
-    from drr.io import write as write
+    from drr.io.read import read as read
+    from drr.io.write import write as write
     from drr.projector import Projection as Projection
     from drr.projector import project as project
     from drr.views import View as View
