@@ -25,11 +25,12 @@ ANATOMY_PARAMETERS = {
     "opening_mm": 6.0,
     "smallest_part": 0.02,
     "smallest_body_of_volume": 0.001,
-    "enclosed_fraction": 0.6,
+    "between_fraction": 0.5,
+    "front_and_back_fraction": 0.2,
     "lung_hu": -500,
     "gas_hu": -975,
     "airway_mm": 9.0,
-    "recess_mm": 30.0,
+    "recess_mm": 60.0,
     "smallest_lung": 0.1,
     "smallest_lungs_of_body": 0.02,
     "padding_hu": -1024,
@@ -135,9 +136,9 @@ class Anatomy:
 def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
     """Find the patient's body and lungs in a CT volume.
 
-    Tissue is separated from couch and blanket by an opening in the axial plane; air that the body
-    encloses from at least three sides is filled plane by plane, so that neither an airway that
-    leaves the scan nor a field of view that cuts the lung lets it leak.
+    Tissue is separated from couch and blanket by an opening in the axial plane, after the air
+    with body in front of it and behind it has been filled plane by plane, so that neither an
+    airway that leaves the scan nor a field of view that cuts the lung lets it leak.
 
     Parameters
     ----------
@@ -240,38 +241,44 @@ def _core(tissue: Mask, block: NDArray[np.float64]) -> tuple[Mask, tuple[int, in
 
 
 def _enclosed_air(tissue: Mask, core: Mask) -> Mask:
-    """Air with the body's thick parts on at least three of its four sides in the axial plane.
+    """Air that has thick parts of the body in front of it and behind it.
 
-    Lungs cut by the field of view and airways that leave the scan still are; the hollow of a
-    couch, which lies behind the body, and the gap beside an arm are not.
+    Lungs have, also where their walls are thin, the field of view cuts them or the airway leaves
+    the scan. The hollow of a couch has not, nor has the gap between couch and back.
     """
     p = ANATOMY_PARAMETERS
-    seen = np.zeros(core.shape, np.uint8)
-    for axis in (1, 2):
-        seen += np.logical_or.accumulate(core, axis=axis)
-        seen += np.flip(np.logical_or.accumulate(np.flip(core, axis), axis=axis), axis)
+    in_front = np.logical_or.accumulate(core, axis=1)
+    behind = np.logical_or.accumulate(core[:, ::-1], axis=1)[:, ::-1]
     # The dilation closes gaps in thin walls, through which the lung would leak.
     labels, sizes = label(~dilate(tissue, (0, 1, 1)), planes=True)
-    enclosed = np.bincount(labels[seen >= 3], minlength=sizes.size)
-    accepted = enclosed >= p["enclosed_fraction"] * sizes
+    between = np.bincount(labels[in_front & behind], minlength=sizes.size)
+    open_sided = _at_edge(labels, sizes.size)
+    accepted = ~open_sided | (between >= p["between_fraction"] * sizes)
     accepted[0] = False
     air = dilate(accepted[labels], (0, 1, 1)) & ~tissue
-    # Thin crescents of lung above the diaphragm hang together with the rest of it.
+    # In space, so that thin crescents of lung hang together with the rest of it.
     labels, sizes = label(air | _holes(tissue))
-    connected = np.zeros(sizes.size, bool)
-    connected[labels[air]] = True
-    connected[0] = False
-    return connected[labels]
+    least = p["front_and_back_fraction"] * sizes
+    accepted = np.bincount(labels[in_front], minlength=sizes.size) >= least
+    accepted &= np.bincount(labels[behind], minlength=sizes.size) >= least
+    accepted[0] = False
+    return accepted[labels]
 
 
 def _holes(mask: Mask) -> Mask:
     """What the mask encloses wholly in an axial plane."""
     labels, sizes = label(~mask, planes=True)
-    hole = np.ones(sizes.size, bool)
+    hole = ~_at_edge(labels, sizes.size)
     hole[0] = False
-    for edge in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
-        hole[edge.ravel()] = False
     return hole[labels]
+
+
+def _at_edge(labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    """`(count,)` whether a label reaches the edge of its axial plane."""
+    at_edge = np.zeros(count, bool)
+    for edge in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
+        at_edge[edge.ravel()] = True
+    return at_edge
 
 
 def _grow(seed: Mask, into: Mask, radii: tuple[int, int, int], times: int) -> Mask:

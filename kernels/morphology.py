@@ -18,10 +18,11 @@ __all__ = ["block_means", "cut", "dilate", "erode", "label"]
 
 Mask = NDArray[np.bool_]
 
-# Classes of a block in `cut`.
-OUTSIDE, SKIN, INSIDE = 0, 1, 2
+# Classes of a block in `cut`. Walks judge the voxels of rim and skin; where none comes, those of
+# the rim go and those of the skin stay.
+OUTSIDE, RIM, SKIN, INSIDE = 0, 1, 2, 3
 
-# Blocks that a walk judges, and the mark of skin that no walk reached; it is kept.
+# Blocks that a walk judges, and the mark of voxels that no walk reached.
 REACH = 3
 UNJUDGED = 16 * REACH
 
@@ -144,9 +145,13 @@ def cut(
         Replaced voxels above `dense`, and at or below `padding`.
     """
     deep = erode(mask, (0, 1, 1))
-    near = dilate(mask, (1, 1, 1), cross=True)
-    classes = np.where(deep, INSIDE, np.where(near, SKIN, OUTSIDE)).astype(np.uint8)
-    starts = deep & dilate(near & ~deep, (0, 1, 1), cross=True)
+    classes = np.full(mask.shape, OUTSIDE, np.uint8)
+    classes[dilate(mask, (0, 1, 1), cross=True)] = RIM
+    # Above and below, where no walk goes, a block may hold the rest of a shoulder.
+    classes[dilate(mask, (1, 0, 0))] = SKIN
+    classes[deep] = INSIDE
+    shallow = (classes == RIM) | (classes == SKIN)
+    starts = deep & dilate(shallow, (0, 1, 1), cross=True)
     counts = np.zeros((values.shape[0], 2), np.int64)
 
     def task(start: int, stop: int) -> None:
@@ -289,7 +294,9 @@ def _skin_beyond(kinds, j, i, dj, di):  # type: ignore[no-untyped-def]
     by, bx = kinds.shape
     count = 0
     j, i = j + dj, i + di
-    while count < REACH and 0 <= j < by and 0 <= i < bx and kinds[j, i] == SKIN:
+    while count < REACH and 0 <= j < by and 0 <= i < bx:
+        if kinds[j, i] != SKIN and kinds[j, i] != RIM:
+            break
         count += 1
         j, i = j + dj, i + di
     return count
@@ -384,8 +391,10 @@ def _cut(  # type: ignore[no-untyped-def]
                         new[x] = fill
                 else:
                     verdict = judged[y, x0:x1]
+                    alone = kind == RIM
                     for x in range(old.size):
-                        if verdict[x] % 2 == 1 or old[x] <= padding:
+                        beyond = verdict[x] % 2 == 1 or (alone and verdict[x] == UNJUDGED)
+                        if beyond or old[x] <= padding:
                             n_dense += old[x] > dense
                             n_padding += old[x] <= padding
                             new[x] = fill
