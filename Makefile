@@ -20,6 +20,9 @@ CREATED := $(VENV)/.created
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
+# The default scan, made anew when the phantom's code changes; nothing when there is a CT.
+DEMO_CT := $(if $(CT),,$(OUT)/phantom.nii.gz)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint soak bench clean
 
@@ -28,14 +31,8 @@ help: ## list the targets
 
 setup: $(DEV) ## make .venv with the package and its development tools
 
-demo: $(RUN) ## PA, AP, lateral and oblique of a synthetic chest, or of CT=path, into out/
-ifeq ($(CT),)
-	@mkdir -p $(OUT)
-	@test -f $(OUT)/phantom.nii.gz || $(BIN)/drr phantom $(OUT)/phantom.nii.gz
-	@$(BIN)/drr project $(OUT)/phantom.nii.gz -o $(OUT)/ -v pa -v ap -v ll -v lao30 --force
-else
-	@$(BIN)/drr project "$(CT)" -o $(OUT)/ -v pa -v ap -v ll -v lao30 --force
-endif
+demo: $(RUN) $(DEMO_CT) ## PA, AP, lateral and oblique of a synthetic chest, or of CT=path, into out/
+	@$(BIN)/drr project "$(or $(CT),$(DEMO_CT))" -o "$(OUT)/" -v pa -v ap -v ll -v lao30 --force
 	@echo "Pictures and their JSON records are in $(OUT)/. Not for diagnosis."
 
 test: $(DEV) ## run the tests
@@ -59,6 +56,10 @@ bench: $(RUN) ## time the kernels; figures go to benchmarks/
 clean: ## remove .venv, builds, caches and out/
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(OUT)/phantom.nii.gz: $(wildcard datasets/phantom*.py) | $(RUN)
+	@mkdir -p $(OUT)
+	@$(BIN)/drr phantom $@ --force
 
 $(CREATED):
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON); install Python 3.10 or newer, \

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import sys
 import traceback
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -47,40 +49,52 @@ class CommandLine(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        run = functools.partial(
+            super().main, args, prog_name, complete_var, standalone_mode=False, **extra
+        )
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+            return run()
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            sys.exit(self._run(*args, **extra))
+            sys.exit(_exit_code(run))
 
-    def _run(self, *args: Any, **extra: Any) -> int:
-        try:
-            code = super().main(*args, standalone_mode=False, **extra)
-            sys.stdout.flush()
-            return code if isinstance(code, int) else 0
-        except click.UsageError as error:
-            path = error.ctx.command_path if error.ctx else "drr"
-            failure(f"{error.format_message().rstrip('.')} (see '{path} --help')")
-            return BAD_INPUT
-        except click.ClickException as error:
-            failure(error.format_message())
-            return BAD_INPUT
-        except DRRError as error:
-            failure(str(error))
-            return BAD_INPUT
-        except (click.Abort, KeyboardInterrupt):
-            return INTERRUPTED
-        except MemoryError:
-            failure("not enough memory; use a smaller CT or fewer pixels, or close other programs")
-            return BAD_INPUT
-        except BrokenPipeError:
-            _forget_stdout()
-            return BUG
-        except Exception:
-            traceback.print_exc()
-            failure("this is a bug in drr; please report it with the output of 'drr doctor'")
-            return BUG
+
+def _exit_code(run: Callable[[], Any]) -> int:
+    """Run, and say in one line what went wrong if something did."""
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "drr"
+        failure(f"{error.format_message().rstrip('.')} (see '{path} --help')")
+        return BAD_INPUT
+    except click.ClickException as error:
+        failure(error.format_message())
+        return BAD_INPUT
+    except DRRError as error:
+        failure(str(error))
+        return BAD_INPUT
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except MemoryError:
+        failure("not enough memory; use a smaller CT or fewer pixels, or close other programs")
+        return BAD_INPUT
+    except BrokenPipeError:
+        _forget_stdout()
+        return BUG
+    except Exception:
+        traceback.print_exc()
+        failure("this is a bug in drr; please report it with the output of 'drr doctor'")
+        return BUG
 
 
 def _show_warning(message: Warning | str, *_args: Any, **_options: Any) -> None:

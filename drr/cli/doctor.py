@@ -149,7 +149,7 @@ def _backends() -> dict[str, Any]:
     from drr.errors import ProjectionError
     from drr.projector import BACKENDS, choose_backend
 
-    backends = {}
+    backends: dict[str, dict[str, Any]] = {}
     for name in BACKENDS:
         if name == "auto":
             continue
@@ -204,15 +204,16 @@ def _object() -> tuple[Any, Any, list[Any]]:
     affine = np.diag([2.5, 2.5, 2.5, 1.0])
     affine[:3, 3] = (-78.75, -58.75, -68.75)
     volume = voxelize([body, bone], (56, 48, 64), affine, hu=[0.0, 0.0])
+    source = (250.0, 800.0, 90.0)
     geometry = Geometry(
-        source=(250.0, 800.0, 90.0),
+        source=source,
         detector_center=(-40.0, -120.0, -15.0),
         u=(1.9, -0.6, 0.0),
         v=(0.05, 0.15, -2.0),
         shape=(96, 112),
     )
     pixels = geometry.pixel_centers()
-    return volume, geometry, [shape.chord(geometry.source, pixels) for shape in (body, bone)]
+    return volume, geometry, [shape.chord(source, pixels) for shape in (body, bone)]
 
 
 def _without_home(text: str) -> str:

@@ -136,6 +136,7 @@ BATCH = 8
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     *,
     cts: tuple[str, ...],
     out: str | None,
