@@ -17,6 +17,8 @@ from drr.volume import Volume
 __all__ = ["ANATOMY_PARAMETERS", "Anatomy", "find_anatomy"]
 
 ANATOMY_PARAMETERS = {
+    "adult_view_mm": 340.0,
+    "smallest_scale": 0.5,
     "block_mm": 3.5,
     "smallest_grid": 32,
     "floor_hu": -1000,
@@ -26,7 +28,7 @@ ANATOMY_PARAMETERS = {
     "smallest_part": 0.02,
     "smallest_body_of_volume": 0.001,
     "between_fraction": 0.5,
-    "front_and_back_fraction": 0.2,
+    "front_and_back_fraction": 0.05,
     "lung_hu": -500,
     "gas_hu": -975,
     "airway_mm": 9.0,
@@ -37,7 +39,8 @@ ANATOMY_PARAMETERS = {
     "cut_mm2": 400.0,
 }
 """Thresholds and lengths of `find_anatomy`, for records. HU are of block means, clamped between
-floor and ceiling."""
+floor and ceiling. Lengths are for fields of view as wide as adults need; narrower ones, as of
+children, scale them down."""
 
 SIDES = ("right", "left", "anterior", "posterior")
 
@@ -150,11 +153,13 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
     """
     p = ANATOMY_PARAMETERS
     spacing = volume.spacing[::-1]
-    factors = _factors(volume.shape, spacing)
+    scale = _scale(volume.shape, spacing)
+    factors = _factors(volume.shape, spacing, scale)
     means, maxima = block_means(
         volume.hu, factors, floor=p["floor_hu"], ceiling=p["ceiling_hu"], threads=threads
     )
-    block = spacing * factors
+    # In adult mm: all lengths below scale with the patient.
+    block = spacing * factors / scale
     affine = _block_affine(volume.affine, factors)
     outside_view = _outside_view(maxima)
 
@@ -178,11 +183,19 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
     return Anatomy(body, affine, factors, lungs, sides, notes=tuple(notes))
 
 
-def _factors(shape: tuple[int, int, int], spacing: NDArray[np.float64]) -> tuple[int, int, int]:
+def _scale(shape: tuple[int, int, int], spacing: NDArray[np.float64]) -> float:
+    p = ANATOMY_PARAMETERS
+    view = float((shape * spacing)[1:].max())
+    return min(1.0, max(p["smallest_scale"], view / p["adult_view_mm"]))
+
+
+def _factors(
+    shape: tuple[int, int, int], spacing: NDArray[np.float64], scale: float
+) -> tuple[int, int, int]:
     """Voxels per block: about `block_mm`, but small volumes keep a grid worth looking at."""
     p = ANATOMY_PARAMETERS
     z, y, x = (
-        int(max(1, min(round(p["block_mm"] / s), n // p["smallest_grid"])))
+        int(max(1, min(round(p["block_mm"] * scale / s), n // p["smallest_grid"])))
         for n, s in zip(shape, spacing, strict=True)
     )
     return z, y, x
@@ -303,10 +316,16 @@ def _find_lungs(means: NDArray[np.int16], body: Mask, block: NDArray[np.float64]
     if not largest.size:
         return None
     core = np.isin(labels, largest)
-    # Back into the costophrenic recesses, but not up the trachea.
-    top = int(np.flatnonzero(core.any(axis=(1, 2)))[-1])
-    air[top + 2 :] = False
-    lungs = _grow(core, air, (1, 1, 1), int(np.rint(p["recess_mm"] / block.min())))
+    # Back into the costophrenic recesses, but neither up the trachea nor far down into the bowel.
+    planes = np.flatnonzero(core.any(axis=(1, 2)))
+    recess = int(np.rint(p["recess_mm"] / block[0]))
+    air[planes[-1] + 2 :] = False
+    air[: max(planes[0] - recess, 0)] = False
+    labels, sizes = label(air & (means >= p["gas_hu"]))
+    connected = np.zeros(sizes.size, bool)
+    connected[labels[core]] = True
+    connected[0] = False
+    lungs = connected[labels]
     return lungs if lungs.sum() >= p["smallest_lungs_of_body"] * body.sum() else None
 
 

@@ -100,6 +100,22 @@ def test_body_and_lungs_of_a_torso(case: dict[str, float]) -> None:
     assert anatomy.notes == ()
 
 
+def test_a_child_half_as_large() -> None:
+    hu, body, lungs = torso(wall=10.0)
+    anatomy = find_anatomy(Volume(hu=hu, affine=np.diag([*np.divide(SPACING, 2), 1.0])))
+    assert anatomy.lungs is not None
+    assert dice(expanded(anatomy.body, anatomy, hu.shape), body) > 0.975
+    assert dice(expanded(anatomy.lungs, anatomy, hu.shape), lungs) > 0.95
+
+
+def test_prone_on_the_couch() -> None:
+    hu, body, lungs = (np.ascontiguousarray(a[:, ::-1]) for a in torso())
+    anatomy = find_anatomy(volume_of(hu))
+    assert anatomy.lungs is not None
+    assert dice(expanded(anatomy.body, anatomy, hu.shape), body) > 0.975
+    assert dice(expanded(anatomy.lungs, anatomy, hu.shape), lungs) > 0.95
+
+
 def test_boxes_center_and_support_agree_with_the_shape() -> None:
     hu, body, lungs = torso()
     origin = (-40.0, 500.0, -1234.0)
