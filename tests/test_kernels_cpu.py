@@ -235,3 +235,12 @@ def test_mass_is_the_same_at_every_primary_angle():
     assert np.abs(masses - middle).max() < 1e-3 * middle.max()
     # Rows of length 1.25 mm hold the whole volume's attenuation.
     assert middle.sum() * 1.25 == pytest.approx(UNIT(smooth).sum() * 1.5 * 1.5 * 2.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("pitch", [12.0, 25.0, 60.0])
+def test_pixels_many_voxels_wide_without_anti_aliasing(pitch):
+    """A block of outputs then spans more voxels than the row has."""
+    hu = random_hu((6, 20, 200), seed=5)
+    rays = rays_at(affine_of(hu.shape, (1.0, 1.0, 1.0)), 0, 0, shape=(9, 40), pitch=pitch)
+    truth = reference.joseph(UNIT(hu), rays)
+    assert relative_rmse(project(rays, "shear-warp", hu), truth) < 1e-5

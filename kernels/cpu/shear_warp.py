@@ -28,8 +28,6 @@ __all__ = ["accumulate", "warp"]
 
 # Outputs that share one base index: two AVX-512 or four AVX2 vectors of float32.
 BLOCK = 16
-# Zeros on either side of a row, so that resampling needs no bounds checks.
-PAD = 64
 # Rows of voxels handled together: their resampled rows and target rows stay in the L1 cache.
 ROWS = 8
 
@@ -71,9 +69,10 @@ def is_air(row, threshold):
 def resample(line, scale, shift, start, stop, out):
     """Linear interpolation of `line` at `scale * X + shift` for X in blocks start to stop.
 
-    Numba does not vectorise gathers. When the scale is near one the positions of a block's
-    outputs lie within a few elements of each other, and hat weights on 3 to 5 contiguous
-    diagonals replace the gather; otherwise interpolate element by element.
+    Numba does not vectorise gathers. When the scale is near one, the positions of a block's
+    outputs lie within 2 to 4 elements of its first: the interpolation then walks from element to
+    element, as far along each step as the position is, all in contiguous memory. Otherwise
+    interpolate output by output.
     """
     drift = scale - f4(1)
     spread = abs(drift) * f4(BLOCK - 1)
@@ -81,49 +80,43 @@ def resample(line, scale, shift, start, stop, out):
         for x in range(start * BLOCK, stop * BLOCK):
             position = scale * f4(x) + shift
             i = int64(position)
-            c = line[i]
-            out[x] = c + (position - f4(i)) * (line[i + 1] - c)
-        return
-    for block in range(start, stop):
-        x = block * BLOCK
-        position = scale * f4(x) + shift
-        lowest = position if drift >= f4(0) else position + drift * f4(BLOCK - 1)
-        base = int64(lowest)
-        offset = position - f4(base)
-        target = out[x : x + BLOCK]
-        if spread <= f4(1):
-            near = line[base : base + BLOCK + 2]
-            for lane in range(BLOCK):
-                d = offset + drift * f4(lane)
-                w0 = max(f4(1) - d, f4(0))
-                w2 = max(d - f4(1), f4(0))
-                w1 = f4(1) - w0 - w2
-                target[lane] = w0 * near[lane] + w1 * near[lane + 1] + w2 * near[lane + 2]
-        elif spread <= f4(2):
-            near = line[base : base + BLOCK + 3]
-            for lane in range(BLOCK):
-                d = offset + drift * f4(lane)
-                w0 = max(f4(1) - d, f4(0))
-                w1 = max(f4(1) - abs(d - f4(1)), f4(0))
-                w2 = max(f4(1) - abs(d - f4(2)), f4(0))
-                w3 = max(d - f4(2), f4(0))
-                target[lane] = (w0 * near[lane] + w1 * near[lane + 1]) + (
-                    w2 * near[lane + 2] + w3 * near[lane + 3]
-                )
-        else:
+            out[x] = line[i] + (position - f4(i)) * (line[i + 1] - line[i])
+    else:
+        for block in range(start, stop):
+            x = block * BLOCK
+            position = scale * f4(x) + shift
+            lowest = position if drift >= f4(0) else position + drift * f4(BLOCK - 1)
+            base = int64(lowest)
+            offset = position - f4(base)
+            target = out[x : x + BLOCK]
             near = line[base : base + BLOCK + 4]
-            for lane in range(BLOCK):
-                d = offset + drift * f4(lane)
-                w0 = max(f4(1) - d, f4(0))
-                w1 = max(f4(1) - abs(d - f4(1)), f4(0))
-                w2 = max(f4(1) - abs(d - f4(2)), f4(0))
-                w3 = max(f4(1) - abs(d - f4(3)), f4(0))
-                w4 = max(d - f4(3), f4(0))
-                target[lane] = (
-                    (w0 * near[lane] + w1 * near[lane + 1])
-                    + (w2 * near[lane + 2] + w3 * near[lane + 3])
-                    + w4 * near[lane + 4]
-                )
+            if spread <= f4(1):
+                for lane in range(BLOCK):
+                    d = offset + drift * f4(lane)
+                    target[lane] = (
+                        near[lane]
+                        + min(d, f4(1)) * (near[lane + 1] - near[lane])
+                        + max(d - f4(1), f4(0)) * (near[lane + 2] - near[lane + 1])
+                    )
+            elif spread <= f4(2):
+                for lane in range(BLOCK):
+                    d = offset + drift * f4(lane)
+                    target[lane] = (
+                        near[lane]
+                        + min(d, f4(1)) * (near[lane + 1] - near[lane])
+                        + min(max(d - f4(1), f4(0)), f4(1)) * (near[lane + 2] - near[lane + 1])
+                        + max(d - f4(2), f4(0)) * (near[lane + 3] - near[lane + 2])
+                    )
+            else:
+                for lane in range(BLOCK):
+                    d = offset + drift * f4(lane)
+                    target[lane] = (
+                        near[lane]
+                        + min(d, f4(1)) * (near[lane + 1] - near[lane])
+                        + min(max(d - f4(1), f4(0)), f4(1)) * (near[lane + 2] - near[lane + 1])
+                        + min(max(d - f4(2), f4(0)), f4(1)) * (near[lane + 3] - near[lane + 2])
+                        + max(d - f4(3), f4(0)) * (near[lane + 4] - near[lane + 3])
+                    )
 
 
 @jit(fast=True)
@@ -189,7 +182,10 @@ def accumulate(
         n = volume.shape[2] if transposed else volume.shape[1]
     nq, nx = image.shape
     blocks = nx // BLOCK
-    lines = np.zeros((ROWS, n + 2 * PAD + BLOCK), np.float32)
+    # Zeros on either side of a row, as far as a block that only touches it reaches.
+    pad = int64((BLOCK + 4) * scales.max() * pitch_p) + 8
+    line = np.zeros(n + 2 * pad + BLOCK, np.float32)
+    body = line[pad : pad + n]
     resampled = np.zeros((ROWS, nx), np.float32)
     clip = limit.size > 0
     low = np.empty(nq if clip else 0, np.float32)
@@ -217,6 +213,12 @@ def accumulate(
             bottom = min(nq, int64(math.ceil((q1 - shift_q) / step_q)))
             if bottom <= top:
                 continue
+            step_p, shift_p = scale * pitch_p, shifts_p[m]
+            x0 = max(0, int64(math.floor((-1 - shift_p) / step_p)) // BLOCK)
+            # Two columns of slack absorb float32 rounding of the positions.
+            x1 = min(blocks, int64(math.ceil((n - shift_p) / step_p) + 2) // BLOCK + 1)
+            if x1 <= x0:
+                continue
             empty = True
             for q in range(q0, q1):
                 if gathered:
@@ -225,36 +227,26 @@ def accumulate(
                     row = volume[m, q]
                 else:
                     row = volume[q, m]
-                body = lines[q - q0, PAD : PAD + n]
-                if slopes.size == 0:
-                    attenuate_by_table(row, table, body)
-                    empty = False
-                elif is_air(row, thresholds[0]):
-                    body[:] = f4(0)
-                else:
+                if slopes.size > 0 and is_air(row, thresholds[0]):
+                    resampled[q - q0] = f4(0)
+                    continue
+                empty = False
+                if slopes.size > 0:
                     attenuate(row, thresholds, slopes, body)
-                    empty = False
+                else:
+                    attenuate_by_table(row, table, body)
+                resample(line, f4(step_p), f4(shift_p + pad), x0, x1, resampled[q - q0])
             if empty:
                 continue
-            step_p, shift_p = scale * pitch_p, shifts_p[m]
-            x0 = max(0, int64(math.floor((-1 - shift_p) / step_p)) // BLOCK)
-            # Two columns of slack absorb float32 rounding of the positions.
-            x1 = min(blocks, int64(math.ceil((n - shift_p) / step_p) + 2) // BLOCK + 1)
-            # Within the padding: the first and last block may start up to BLOCK outputs outside.
-            while x0 < x1 and step_p * (x0 * BLOCK) + shift_p < -(PAD - 4):
-                x0 += 1
-            while x1 > x0 and step_p * (x1 * BLOCK) + shift_p > n + PAD - 4:
-                x1 -= 1
-            if x1 <= x0:
-                continue
             left, right = x0 * BLOCK, x1 * BLOCK
-            for q in range(q0, q1):
-                resample(lines[q - q0], f4(step_p), f4(shift_p + PAD), x0, x1, resampled[q - q0])
             # Between voxel rows q and q + 1 both contribute; beyond this block's first and last
             # row only one does, the neighbouring block adds the other.
+            v1 = top
             for q in range(q0 - 1, q1):
-                v0 = max(0, int64(math.ceil((q - shift_q) / step_q)))
-                v1 = min(nq, int64(math.ceil((q + 1 - shift_q) / step_q)))
+                v0, v1 = v1, min(nq, int64(math.ceil((q + 1 - shift_q) / step_q)))
+                if v1 <= v0:
+                    v1 = v0
+                    continue
                 lower = resampled[max(q, q0) - q0, left:right]
                 upper = resampled[min(q + 1, q1 - 1) - q0, left:right]
                 for v in range(v0, v1):
@@ -265,9 +257,15 @@ def accumulate(
                     if not clip or sign * m + 0.5 <= low[v]:
                         add_two(w_lower, lower, w_upper, upper, target)
                     elif sign * m - 0.5 < high[v]:
-                        line = limit[v, left:right]
                         add_two_clipped(
-                            w_lower, lower, w_upper, upper, line, f4(m), f4(sign), target
+                            w_lower,
+                            lower,
+                            w_upper,
+                            upper,
+                            limit[v, left:right],
+                            f4(m),
+                            f4(sign),
+                            target,
                         )
 
 
