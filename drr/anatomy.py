@@ -185,7 +185,7 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
 
 def _scale(shape: tuple[int, int, int], spacing: NDArray[np.float64]) -> float:
     p = ANATOMY_PARAMETERS
-    view = float((shape * spacing)[1:].max())
+    view = float((np.array(shape) * spacing)[1:].max())
     return min(1.0, max(p["smallest_scale"], view / p["adult_view_mm"]))
 
 
@@ -218,11 +218,11 @@ def _outside_view(maxima: NDArray[np.int16]) -> Mask:
     """
     padding = ANATOMY_PARAMETERS["padding_hu"]
     impossible = maxima < padding
-    columns = (maxima <= padding).all(axis=0)
+    columns: Mask = np.asarray((maxima <= padding).all(axis=0))
     ky, kx = columns.shape
     y, x = np.ogrid[:ky, :kx]
     radius = np.hypot((2 * y - ky + 1) / ky, (2 * x - kx + 1) / kx)
-    is_disc = columns[radius > 1.1].all() and not columns[radius < 0.9].any()
+    is_disc = bool(columns[radius > 1.1].all() and not columns[radius < 0.9].any())
     return np.asarray(impossible | columns) if is_disc else impossible
 
 

@@ -65,7 +65,7 @@ def block_means(
 
 def dilate(mask: Mask, radii: tuple[int, int, int], *, cross: bool = False) -> Mask:
     """Dilation by a box of `radii` voxels (z, y, x), or by their cross; nothing lies outside."""
-    grown = mask.copy()
+    grown: Mask = mask.copy()
     for axis, radius in enumerate(radii):
         source = mask if cross else grown.copy()
         for step in range(1, radius + 1):
