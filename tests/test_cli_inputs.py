@@ -1,0 +1,95 @@
+"""Which CTs the arguments of a command mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drr.cli.inputs import find_cts
+from drr.errors import ReadError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def found(*arguments: str) -> list[tuple[str, str]]:
+    return [(ct.path.as_posix(), ct.name) for ct in find_cts(arguments)]
+
+
+def test_files_keep_their_order_and_lose_their_suffix(folder: Path) -> None:
+    touch("b.nii.gz", "a.MHA", "c.d.nrrd", "IM0001", ".nii")
+    assert found("b.nii.gz", "a.MHA", "c.d.nrrd", "IM0001", ".nii") == [
+        ("b.nii.gz", "b"),
+        ("a.MHA", "a"),
+        ("c.d.nrrd", "c.d"),
+        ("IM0001", "IM0001"),
+        (".nii", ".nii"),
+    ]
+
+
+def test_folder_of_volumes_is_several_cts_and_any_other_is_one(folder: Path) -> None:
+    touch("scans/b.nii", "scans/a.mha", "scans/notes.txt", "scans/.hidden.nii", "dicom/1.dcm")
+    assert found("scans") == [("scans/a.mha", "a"), ("scans/b.nii", "b")]
+    assert found("dicom") == [("dicom", "dicom")]
+
+
+def test_current_folder_has_a_name(folder: Path) -> None:
+    touch("1.dcm")
+    assert found(".") == [(".", folder.name)]
+
+
+def test_folder_of_both_kinds_is_refused(folder: Path) -> None:
+    touch("mixed/1.dcm", "mixed/mask.nii.gz")
+    with pytest.raises(ReadError, match=r"mixed: holds both DICOM files and mask\.nii\.gz"):
+        find_cts(["mixed"])
+
+
+def test_patterns_and_repetition(folder: Path) -> None:
+    touch("p1/ct.nii", "p2/ct.nii", "odd[1].nii")
+    assert found("p*/ct.nii", "p1/ct.nii", "./p1") == [
+        ("p1/ct.nii", "p1_ct"),
+        ("p2/ct.nii", "p2_ct"),
+    ]
+    # A file whose name looks like a pattern is that file.
+    assert found("odd[1].nii") == [("odd[1].nii", "odd[1]")]
+
+
+def test_equal_names_are_told_apart(folder: Path) -> None:
+    touch("x/1/ct.nii", "y/1/ct.nii", "y/2/ct.nii", "one.nii", "one.mha")
+    assert [name for _, name in found("x/1/ct.nii", "y/1/ct.nii", "y/2/ct.nii")] == [
+        "x_1_ct",
+        "y_1_ct",
+        "2_ct",
+    ]
+    names = [name for _, name in found("one.nii", "one.mha")]
+    assert len(set(names)) == 2
+
+
+@pytest.mark.parametrize("argument", ["nothing.nii", "nothing/*.nii"])
+def test_what_is_not_there_is_named(folder: Path, argument: str) -> None:
+    with pytest.raises(ReadError, match="nothing"):
+        find_cts([argument])
+
+
+def test_slices_of_a_series_are_one_ct(test_data: Path, folder: Path) -> None:
+    """`drr project slices/*.dcm`, as a shell expands it."""
+    import zipfile
+
+    with zipfile.ZipFile(test_data / "ct/lung_dx_a0001/a0001_5mm_kernelB_dicom.zip") as archive:
+        slices = [n for n in archive.namelist() if n.endswith(".dcm")][:3]
+        archive.extractall(folder, slices)
+    paths = [str(folder / name) for name in slices]
+    assert [str(ct.path) for ct in find_cts(paths)] == paths[:1]
+    touch("broken.dcm")
+    assert len(find_cts([*paths, "broken.dcm"])) == 2
