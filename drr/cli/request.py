@@ -196,9 +196,6 @@ def load_geometry(path: Path) -> Geometry:
         return Geometry.from_dict(values)
     except GeometryError as error:
         raise GeometryError(f"{path}: {error}") from None
-    except TypeError:
-        needed = "source or direction, detector_center, u, v, shape"
-        raise GeometryError(f"{path}: a geometry needs {needed}") from None
 
 
 def _view(

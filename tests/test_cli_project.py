@@ -1,0 +1,354 @@
+"""`drr project`, end to end."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import drr
+from drr.cli import main
+from drr.record import load_record
+
+SMALL = ("--pixels", "48")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments: str | Path) -> Result:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line that says why."""
+    before = files()
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    errors = [line for line in result.stderr.splitlines() if line.startswith("drr: error: ")]
+    assert len(errors) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert files() == before
+    return errors[0]
+
+
+def files() -> list[str]:
+    return sorted(p.as_posix() for p in Path().rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("phantom") / "ct.nii.gz"
+    labels = path.with_name("labels.nii.gz")
+    succeed("phantom", path, "--size", "64", "--labels", labels)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def ct(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder holds a chest CT and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(phantom, "ct.nii.gz")
+    return Path("ct.nii.gz")
+
+
+def record_of(image: str) -> Any:
+    return load_record(f"{image}.json")
+
+
+def test_one_argument_gives_a_pa_radiograph(ct: Path) -> None:
+    result = succeed("project", ct)
+    assert result.stdout == "ct_pa.png\n"
+    assert files() == ["ct.nii.gz", "ct_pa.png", "ct_pa.png.json"]
+    picture = np.asarray(Image.open("ct_pa.png"))
+    assert picture.shape == (1024, 1024)
+    assert picture.dtype == np.uint8
+    assert picture.std() > 30
+    assert record_of("ct_pa.png").geometry.view_position == "PA"
+
+
+def test_picture_equals_the_python_interface(ct: Path) -> None:
+    succeed("project", ct, "-v", "lao30", "-o", "x.npy", *SMALL)
+    view = drr.views.parse_view("lao30", shape=(48, 48))  # type: ignore[attr-defined]
+    expected = drr.project(drr.read(ct), view).line_integrals
+    assert np.array_equal(np.load("x.npy"), expected)
+
+
+def test_several_cts_and_views(ct: Path) -> None:
+    shutil.copy(ct, "other.nii.gz")
+    result = succeed("project", "*.nii.gz", "-o", "out/", "-v", "pa", "-v", "-30,15", *SMALL)
+    assert result.stdout.split() == [
+        "out/ct_pa.png",
+        "out/ct_p-30_s15.png",
+        "out/other_pa.png",
+        "out/other_p-30_s15.png",
+    ]
+    assert record_of("out/ct_p-30_s15.png").geometry.positioner_angles == pytest.approx((-30, 15))
+
+
+def test_bad_ct_among_several_is_reported_and_the_others_go_on(ct: Path) -> None:
+    Path("bad.nii.gz").write_bytes(ct.read_bytes()[:5000])
+    Path("worse.mha").write_text("not a scan")
+    result = run("project", "bad.nii.gz", ct, "worse.mha", "-o", "out/", *SMALL, "--json")
+    assert result.exit_code == 2
+    summary = json.loads(result.stdout)
+    assert [image["image"] for image in summary["images"]] == ["out/ct_pa.png"]
+    assert summary["images"][0]["files"] == ["out/ct_pa.png", "out/ct_pa.png.json"]
+    assert [failed["ct"] for failed in summary["failed"]] == ["bad.nii.gz", "worse.mha"]
+    errors = [line for line in result.stderr.splitlines() if line.startswith("drr: error: ")]
+    assert [name in error for name, error in zip(("bad", "worse"), errors, strict=True)] == [
+        True
+    ] * 2
+    assert sorted(p.name for p in Path("out").iterdir()) == ["ct_pa.png", "ct_pa.png.json"]
+
+
+def test_failure_leaves_no_folder(ct: Path) -> None:
+    Path("bad.nii.gz").write_bytes(ct.read_bytes()[:5000])
+    assert "bad.nii.gz" in refused("project", "bad.nii.gz", "-o", "new/deep/")
+
+
+def test_existing_outputs_are_refused_before_anything_is_done(ct: Path) -> None:
+    Path("out").mkdir()
+    Path("out/ct_ll.png.json").write_text("mine")
+    message = refused("project", ct, "-v", "pa", "-v", "ll", "-o", "out", *SMALL)
+    assert "ct_ll.png.json would be overwritten" in message
+    assert "--force" in message
+    succeed("project", ct, "-v", "pa", "-v", "ll", "-o", "out", *SMALL, "--force")
+    assert Path("out/ct_ll.png.json").read_text() != "mine"
+
+
+def test_quiet_says_nothing(ct: Path) -> None:
+    assert "drr: note: ct: " in succeed("project", ct, *SMALL).stderr
+    assert succeed("project", ct, "-q", "-f", *SMALL).output == ""
+
+
+def test_formats_share_the_projection(ct: Path) -> None:
+    formats = [part for name in ("png", "tiff", "npz", "dx") for part in ("--format", name)]
+    succeed("project", ct, *SMALL, *formats, "-o", "o/")
+    tiff = np.asarray(Image.open("o/ct_pa.tif"))
+    assert np.array_equal(tiff, np.load("o/ct_pa.npz")["line_integrals"])
+    import pydicom
+
+    assert pydicom.dcmread("o/ct_pa.dcm").ViewPosition == "PA"
+
+
+def test_view_options_reach_the_geometry(ct: Path) -> None:
+    succeed(
+        *("project", ct, "-v", "ap", "--source-to-detector", "1200", "--detector", "350x430"),
+        *("--pixels", "86", "--viewed-from", "detector", "-o", "a.npy"),
+    )
+    geometry = record_of("a.npy").geometry
+    assert geometry.source_to_detector_distance == pytest.approx(1200)
+    assert geometry.shape == (70, 86)
+    assert geometry.row_pitch == pytest.approx(5)
+    assert geometry.viewed_from == "detector"
+    succeed("project", ct, "--parallel", "--pixels", "30x20", "-o", "b.npy")
+    parallel = record_of("b.npy").geometry
+    assert parallel.source is None
+    assert parallel.shape == (30, 20)
+    succeed("project", ct, "--source-to-isocenter", "1500", *SMALL, "-o", "c.npy")
+    assert record_of("c.npy").projection["view"]["source_to_isocenter_distance"] == 1500
+
+
+def test_image_options_reach_the_record(ct: Path) -> None:
+    succeed(
+        *("project", ct, *SMALL, "--window", "2.5,4", "--curve", "linear", "--invert"),
+        *("--bits", "16", "--kev", "80", "--method", "siddon", "--no-clean"),
+        *("--no-anti-aliasing", "--threads", "1", "-o", "x.png"),
+    )
+    record = record_of("x.png")
+    assert record.window.to_dict() == {
+        "center": 2.5,
+        "width": 4.0,
+        "curve": "linear",
+        "invert": True,
+    }
+    assert np.asarray(Image.open("x.png")).dtype == np.uint16
+    assert record.projection["method"] == "siddon"
+    assert record.projection["attenuation"]["name"] == "water-80keV"
+    assert record.projection["cleanup"] is None
+    assert record.projection["anti_aliasing"] is False
+
+
+def test_record_repeats_the_image_to_the_bit(ct: Path) -> None:
+    succeed(
+        *("project", ct, *SMALL, "-v", "lao30", "--curve", "linear", "--bits", "16", "--mark"),
+        *("--kev", "70", "--method", "joseph", "--pixels", "128", "-o", "one/"),
+    )
+    succeed("project", ct, "--from", "one/ct_lao30.png.json", "-o", "two/")
+    for name in ("ct_lao30.png", "ct_lao30.png.json"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
+
+
+def test_record_of_a_thickness_needs_its_mask(ct: Path, phantom: Path) -> None:
+    labels = phantom.with_name("labels.nii.gz")
+    succeed("project", ct, *SMALL, "--mask", labels, "-o", "one.npz")
+    result = succeed("project", ct, "--from", "one.npz.json", "-o", "two.npz")
+    assert "--mask" in result.stderr
+    assert "thickness" not in np.load("two.npz")
+    succeed("project", ct, "--from", "one.npz.json", "--mask", labels, "-o", "three.npz")
+    one, three = np.load("one.npz"), np.load("three.npz")
+    assert all(np.array_equal(one[key], three[key]) for key in one)
+
+
+def test_record_of_another_ct_is_refused(ct: Path) -> None:
+    succeed("project", ct, *SMALL)
+    succeed("phantom", "other.nii.gz", "--size", "48")
+    message = refused("project", "other.nii.gz", "--from", "ct_pa.png.json", "-o", "x.png")
+    assert "is not the CT that the record was made from" in message
+    # But its geometry may be used.
+    succeed("project", "other.nii.gz", "--geometry", "ct_pa.png.json", "-o", "x.npy")
+    assert record_of("x.npy").geometry == record_of("ct_pa.png").geometry
+
+
+@pytest.mark.parametrize(
+    "option", [["-v", "ll"], ["--invert"], ["--kev", "60"], ["--backend", "cpu"], ["--parallel"]]
+)
+def test_record_is_not_mixed_with_options(ct: Path, option: list[str]) -> None:
+    succeed("project", ct, *SMALL)
+    message = refused("project", ct, "--from", "ct_pa.png.json", "-o", "x.png", *option)
+    assert "leave out" in message
+
+
+def test_record_made_elsewhere_is_noted(ct: Path) -> None:
+    succeed("project", ct, *SMALL)
+    record = json.loads(Path("ct_pa.png.json").read_text())
+    record["projection"]["drr"] = "0.0.1"
+    Path("old.json").write_text(json.dumps(record))
+    result = succeed("project", ct, "--from", "old.json", "-o", "x.png")
+    assert "may not repeat" in result.stderr
+
+
+def test_explicit_geometry(ct: Path) -> None:
+    geometry = drr.Geometry(
+        direction=(0, -1, 0),
+        detector_center=(0, -300, 0),
+        u=(8, 0, 0),
+        v=(0, 0, -8),
+        shape=(40, 50),
+    )
+    Path("mine.json").write_text(json.dumps(geometry.to_dict()))
+    result = succeed("project", ct, "--geometry", "mine.json", "-v", "ll", *SMALL)
+    assert result.stdout.split() == ["ct_ll.png", "ct_mine.png"]
+    assert record_of("ct_mine.png").geometry == geometry
+    assert "edit its file" in refused("project", ct, "--geometry", "mine.json", *SMALL, "-o", "x/")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("{", "is not JSON"),
+        ("[1]", "no JSON object"),
+        ("{}", "lacks"),
+        ('{"sources": 1}', "sources"),
+        ('{"source": [0, 0, 0], "detector_center": [0, 0, 0], "u": [1, 0, 0], "v": [0, 1, 0], '
+         '"shape": [4, 4]}', "middle of the detector"),
+    ],
+)  # fmt: skip
+def test_bad_geometry_file(ct: Path, content: str | None, words: str) -> None:
+    if content is not None:
+        Path("bad.json").write_text(content)
+    message = refused("project", ct, "--geometry", "bad.json")
+    assert "bad.json" in message
+    assert words in message
+
+
+def test_mask_is_written_as_thickness_once_for_all_formats(ct: Path, phantom: Path) -> None:
+    result = succeed(
+        *("project", ct, *SMALL, "--mask", phantom.with_name("labels.nii.gz"), "--json"),
+        *("--format", "png", "--format", "tiff", "-v", "pa", "-v", "ll", "-o", "o/"),
+    )
+    images = json.loads(result.stdout)["images"]
+    assert all("o/ct_pa_thickness.nii.gz" in i["files"] for i in images if i["view"] == "pa")
+    import nibabel
+
+    thickness = nibabel.load("o/ct_ll_thickness.nii.gz").get_fdata()
+    assert thickness.shape[:3] == (48, 48, 1)
+    assert 100 < thickness.max() < 600
+    assert "one CT" in refused("project", ct, phantom, "--mask", phantom, "-o", "z/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-v", "lateral"], "which side"),
+        (["-v", "pq"], "pq"),
+        (["-v", "30,x"], "30,x"),
+        (["-v", "nan,0"], "nan"),
+        (["-v", "pa", "-v", "PA"], "given twice"),
+        (["--source-to-detector", "-5"], "-5"),
+        (["--source-to-detector", "100"], "inside the body"),
+        (["--source-to-detector", "nan"], "finite"),
+        (["--source-to-isocenter", "1900"], "beyond the isocentre"),
+        (["--parallel", "--source-to-detector", "1800"], "leave one out"),
+        (["--pixels", "0"], "above zero"),
+        (["--pixels", "-4x9"], "above zero"),
+        (["--detector", "0x100"], "above zero"),
+        (["--detector", "nan"], "finite"),
+        (["--kev", "1"], "keV"),
+        (["--window", "2,0"], "width"),
+        (["--window", "nan,1"], "finite"),
+        (["--backend", "cuda"], "CUDA"),
+        (["--mask", "nothing.nii"], "nothing.nii"),
+        (["--series", "2"], "series"),
+        (["-o", "x.jpg"], ".jpg"),
+        (["-o", "x.tif", "--mark"], "mark"),
+        (["-o", "ct.nii.gz/x.png"], "is a file"),
+        (["--from", "ct.nii.gz"], "ct.nii.gz"),
+        (["--from", "nothing.json"], "nothing.json"),
+    ],
+)
+def test_bad_options_are_one_line_and_leave_nothing(
+    ct: Path, arguments: list[str], words: str
+) -> None:
+    assert words in refused("project", ct, *arguments)
+
+
+def test_missing_ct(ct: Path) -> None:
+    assert "nowhere.nii: no such file" in refused("project", ct, "nowhere.nii", "-o", "out/")
+
+
+def test_values_that_are_no_hu_are_noted(ct: Path) -> None:
+    import nibabel
+
+    image = nibabel.load(ct)
+    shifted = nibabel.Nifti1Image(image.get_fdata() + 1024, image.affine)
+    nibabel.save(shifted, "shifted.nii.gz")
+    result = succeed("project", "shifted.nii.gz", *SMALL)
+    assert "without their intercept" in result.stderr
+
+
+def test_no_identifier_of_a_dicom_reaches_an_output(test_data: Path) -> None:
+    import pydicom
+
+    source = test_data / "ct/lung_dx_a0001/a0001_5mm_kernelB_dicom.zip"
+    formats = [part for name in ("png", "dx", "nifti") for part in ("--format", name)]
+    succeed("project", source, *SMALL, *formats, "-o", "plain/{view}")
+    volume = drr.read(source)
+    secrets = {v for k, v in volume.identifiers.items() if len(v) > 6 or "ID" in k}
+    assert secrets
+    for path in Path("plain").iterdir():
+        content = path.read_bytes()
+        assert not [secret for secret in secrets if len(secret) > 6 and secret.encode() in content]
+        assert str(source.parent).encode() not in content
+    plain = pydicom.dcmread("plain/pa.dcm")
+    assert volume.identifiers["PatientID"] not in str(plain.get("PatientID", ""))
+    succeed("project", source, *SMALL, "--keep-identifiers", "-o", "kept.dcm")
+    assert pydicom.dcmread("kept.dcm").PatientID == volume.identifiers["PatientID"]
+
+
+def test_infinite_distance_is_a_parallel_beam(ct: Path) -> None:
+    succeed("project", ct, "--source-to-detector", "inf", *SMALL, "-o", "x.npy")
+    assert record_of("x.npy").geometry.source_to_detector_distance == math.inf
