@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 import drr
 from drr.anatomy import Anatomy, find_anatomy
 from drr.attenuation import Attenuation, water
-from drr.cleanup import CLEANUP_PARAMETERS, clean
+from drr.cleanup import CLEANUP_PARAMETERS
+from drr.cleanup import clean as clean_volume
 from drr.errors import ProjectionError
 from drr.geometry import Geometry
 from drr.kernels.cpu.intermediate import dominant_axis
@@ -83,7 +84,9 @@ class Prepared:
         return transposed_copy(self.volume.hu)
 
 
-def prepare(volume: Volume, *, clean: bool = True, in_place: bool = False) -> Prepared:
+def prepare(
+    volume: Volume, *, clean: bool = True, in_place: bool = False, threads: int | None = None
+) -> Prepared:
     """Find the patient in a volume and, by default, remove everything else.
 
     Parameters
@@ -94,10 +97,14 @@ def prepare(volume: Volume, *, clean: bool = True, in_place: bool = False) -> Pr
         Replace couch, blanket and padding by air.
     in_place
         Overwrite the voxels of `volume` instead of copying them; for callers that own it.
+    threads
+        CPU threads; all available ones by default.
     """
-    digest = volume.sha256
-    anatomy = find_anatomy(volume)
-    ready = _clean(volume, anatomy, in_place=in_place) if clean else volume
+    digest = volume.sha256  # of what was read, before anything is overwritten
+    anatomy = find_anatomy(volume, threads=threads)
+    ready = volume
+    if clean:
+        ready = clean_volume(volume, anatomy, out=volume.hu if in_place else None, threads=threads)
     return Prepared(volume, ready, anatomy, clean, digest)
 
 
@@ -191,7 +198,9 @@ def project(
         )
     # Refuse bad names before the work starts.
     parsed = [view if isinstance(view, Geometry) else parse_view(view) for view in wanted]
-    prepared = volume if isinstance(volume, Prepared) else prepare(volume, clean=clean)
+    prepared = (
+        prepare(volume, clean=clean, threads=threads) if isinstance(volume, Volume) else volume
+    )
     if mask is not None:
         check_mask(mask, prepared.volume)
     attenuation = water() if attenuation is None else attenuation
@@ -274,10 +283,6 @@ def _place(view: View | Geometry, prepared: Prepared) -> Geometry:
         return view.place(prepared.anatomy)
     check_geometry(view, prepared.anatomy)
     return view
-
-
-def _clean(volume: Volume, anatomy: Anatomy, *, in_place: bool) -> Volume:
-    return clean(volume, anatomy, out=volume.hu if in_place else None)
 
 
 def _cpu() -> str:
