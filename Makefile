@@ -76,5 +76,5 @@ $(RUN): $(CREATED) pyproject.toml
 
 $(DEV): $(CREATED) pyproject.toml
 	@echo "Installing drr-rate and its development tools into $(VENV) ..."
-	$(PIP) install --editable '.[dev]' 'setuptools>=77'
+	$(PIP) install --editable '.[dev]'
 	@touch $@ $(RUN)

@@ -156,7 +156,11 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
     scale = _scale(volume.shape, spacing)
     factors = _factors(volume.shape, spacing, scale)
     means, maxima = block_means(
-        volume.hu, factors, floor=p["floor_hu"], ceiling=p["ceiling_hu"], threads=threads
+        volume.hu,
+        factors,
+        floor=int(p["floor_hu"]),
+        ceiling=int(p["ceiling_hu"]),
+        threads=threads,
     )
     # In adult mm: all lengths below scale with the patient.
     block = spacing * factors / scale

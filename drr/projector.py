@@ -109,7 +109,7 @@ def prepare(
 
 
 @overload
-def project(
+def project(  # type: ignore[overload-overlap] # a str is also a sequence of str
     volume: Volume | Prepared,
     views: ViewLike = ...,
     *,
@@ -220,7 +220,8 @@ def project(
             threads=threads,
             transposed=prepared.transposed if transpose else None,
         )
-        values, labels = None, ()
+        values: NDArray[np.float32] | None = None
+        labels: tuple[int, ...] = ()
         if mask is not None:
             values, labels = thickness(
                 mask, geometry, method=method, anti_aliasing=anti_aliasing, threads=threads

@@ -133,12 +133,12 @@ class Volume:
     @property
     def spacing(self) -> NDArray[np.float64]:
         """`(3,)` distance in mm between neighbouring voxel centres along x, y and z."""
-        return np.linalg.norm(self.affine[:3, :3], axis=0)
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0), dtype=np.float64)
 
     @cached_property
     def world_to_voxel(self) -> NDArray[np.float64]:
         """`(4, 4)` inverse of `affine`: LPS mm to voxel index (x, y, z)."""
-        return np.linalg.inv(self.affine)
+        return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
 
     @property
     def corners(self) -> NDArray[np.float64]:

@@ -191,7 +191,7 @@ def _shifted(axis: int, step: int) -> tuple[tuple[slice, ...], tuple[slice, ...]
 
 
 @jit
-def _block_means(values, fz, fy, fx, floor, ceiling, means, maxima, start, stop):  # type: ignore[no-untyped-def]
+def _block_means(values, fz, fy, fx, floor, ceiling, means, maxima, start, stop):
     nz, ny, nx = values.shape
     _, by, bx = means.shape
     total = np.empty(nx, np.int32)
@@ -224,7 +224,7 @@ def _block_means(values, fz, fy, fx, floor, ceiling, means, maxima, start, stop)
 
 
 @jit
-def _label(padded, planes, labels, stack, sizes):  # type: ignore[no-untyped-def]
+def _label(padded, planes, labels, stack, sizes):
     """Flood fill; the padded mask has a border of False, so that no step leaves the array."""
     _, py, px = padded.shape
     inside = padded.reshape(-1)
@@ -254,7 +254,7 @@ def _label(padded, planes, labels, stack, sizes):  # type: ignore[no-untyped-def
 
 
 @jit
-def _walk(plane, judged, first, along, across, inside, skin, factor, tissue, rise, air, padding):  # type: ignore[no-untyped-def]
+def _walk(plane, judged, first, along, across, inside, skin, factor, tissue, rise, air, padding):
     """Judge the skin beyond a block that is certainly inside: even is body, odd is not.
 
     `plane` and `judged` are flat; the walk starts at `first`, takes `inside` steps of `along`
@@ -289,7 +289,7 @@ def _walk(plane, judged, first, along, across, inside, skin, factor, tissue, ris
 
 
 @jit
-def _skin_beyond(kinds, j, i, dj, di):  # type: ignore[no-untyped-def]
+def _skin_beyond(kinds, j, i, dj, di):
     """Blocks of skin in a row beyond a block, at most `REACH`."""
     by, bx = kinds.shape
     count = 0
@@ -303,7 +303,7 @@ def _skin_beyond(kinds, j, i, dj, di):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _judge(plane, judged, kinds, starts, fy, fx, ny, nx, tissue, rise, air, padding):  # type: ignore[no-untyped-def]
+def _judge(plane, judged, kinds, starts, fy, fx, ny, nx, tissue, rise, air, padding):
     """Walk outward from all blocks of one plane that are certainly inside."""
     by, bx = kinds.shape
     limits = (3 * tissue, 3 * rise, 3 * air, padding)
@@ -338,7 +338,7 @@ def _judge(plane, judged, kinds, starts, fy, fx, ny, nx, tissue, rise, air, padd
 
 
 @jit
-def _cut(  # type: ignore[no-untyped-def]
+def _cut(
     values,
     classes,
     starts,

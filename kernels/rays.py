@@ -84,12 +84,12 @@ def rays_in_voxels(
     affine = np.asarray(affine, dtype=np.float64)
     to_voxel = np.linalg.inv(affine)
     linear, shift = to_voxel[:3, :3], to_voxel[:3, 3]
-    u, v = linear @ np.asarray(u, float), linear @ np.asarray(v, float)
+    across, down = linear @ np.asarray(u, float), linear @ np.asarray(v, float)
     center = linear @ np.asarray(detector_center, float) + shift
-    origin = center - u * (shape[1] - 1) / 2 - v * (shape[0] - 1) / 2
+    origin = center - across * (shape[1] - 1) / 2 - down * (shape[0] - 1) / 2
     if source is not None:
         start = np.append(linear @ np.asarray(source, float) + shift, 1.0)
     else:
         start = np.append(linear @ np.asarray(direction, float), 0.0)
     metric = affine[:3, :3].T @ affine[:3, :3]
-    return Rays(start, origin, u, v, (int(shape[0]), int(shape[1])), metric)
+    return Rays(start, origin, across, down, (int(shape[0]), int(shape[1])), metric)

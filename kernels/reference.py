@@ -6,12 +6,17 @@ each ray from the source to the pixel (a parallel beam: through the whole volume
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.kernels.rays import Rays
 
 __all__ = ["joseph", "siddon"]
+
+# Start, direction and first parameter of a ray to its integral.
+Integrand = Callable[[NDArray[np.float64], NDArray[np.float64], float], float]
 
 
 def siddon(mu: NDArray[np.floating], rays: Rays) -> NDArray[np.float64]:
@@ -81,7 +86,7 @@ def joseph(mu: NDArray[np.floating], rays: Rays) -> NDArray[np.float64]:
             planes, covered, start + t[:, None] * direction, strict=True
         ):
             if weight:
-                total += weight * _bilinear(padded, axis, plane, point)
+                total += weight * _bilinear(padded, axis, int(plane), point)
         return total * _length(direction, rays) / abs(direction[axis])
 
     return _for_each_ray(rays, mu.shape, integrate)
@@ -100,7 +105,9 @@ def _bilinear(padded: NDArray[np.float64], axis: int, plane: int, point: NDArray
     )
 
 
-def _for_each_ray(rays: Rays, volume_shape: tuple[int, ...], integrate) -> NDArray[np.float64]:  # type: ignore[no-untyped-def]
+def _for_each_ray(
+    rays: Rays, volume_shape: tuple[int, ...], integrate: Integrand
+) -> NDArray[np.float64]:
     rows, columns = rays.shape
     out = np.empty((rows, columns))
     # A parallel beam has no source: start far enough behind the pixel, end far enough beyond it.

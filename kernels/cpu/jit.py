@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numba
-from numba import config
+from numba.core import config
 
 __all__ = ["cache_folder", "jit"]
 
@@ -55,13 +55,14 @@ def jit(function: Any = None, *, fast: bool = False, inline: bool = False) -> An
     if folder is None:
         return numba.njit(**options)(function)
     # Numba reads the folder once, when a function is decorated.
-    previous, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+    previous = vars(config)["CACHE_DIR"]
+    vars(config)["CACHE_DIR"] = str(folder)
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:
         return numba.njit(**options)(function)
     finally:
-        config.CACHE_DIR = previous
+        vars(config)["CACHE_DIR"] = previous
 
 
 @functools.lru_cache(maxsize=1)

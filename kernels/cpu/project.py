@@ -114,8 +114,9 @@ def _shear_warp(
     threads: int,
     transposed: NDArray[np.int16] | None,
 ) -> NDArray[np.float32]:
-    use_transposed = layout.axis == 0 and transposed is not None
-    voxels = transposed if use_transposed else volume
+    if layout.axis != 0:
+        transposed = None
+    voxels = volume if transposed is None else transposed
     words = as_words(voxels)
     count = volume.shape[1] if layout.axis == 2 else volume.shape[0]
     steps = layout.scales * layout.pitch_q
@@ -132,7 +133,7 @@ def _shear_warp(
             voxels,
             words,
             layout.axis,
-            use_transposed,
+            transposed is not None,
             mapping.thresholds,
             mapping.slopes,
             mapping.table,
