@@ -180,7 +180,7 @@ def project(
     GeometryError
         For views that cannot be placed or see nothing.
     ProjectionError
-        For an unknown method or back-end, or a mask that is not of this patient.
+        For an unknown method or back-end, a mask that is not of this patient, or a blank image.
     """
     if method not in METHODS:
         raise ProjectionError(f"there is no method {method!r}; methods are {', '.join(METHODS)}")
@@ -220,6 +220,12 @@ def project(
             threads=threads,
             transposed=prepared.transposed if transpose else None,
         )
+        if not image.any():
+            raise ProjectionError(
+                f"the image of {prepared.volume.name} is blank: no ray meets anything denser than "
+                f"{attenuation.hu[0]:g} HU before the detector; 'drr inspect' shows what the scan "
+                "holds"
+            )
         values: NDArray[np.float32] | None = None
         labels: tuple[int, ...] = ()
         if mask is not None:

@@ -198,6 +198,12 @@ def test_refuses_geometry_that_sees_nothing(volume):
     assert isinstance(placed, Geometry)
 
 
+def test_a_blank_image_is_an_error_not_a_picture():
+    air = Volume.from_stored(np.full(SHAPE, -1000, np.int16), AFFINE, name="air.nii")
+    with pytest.raises(ProjectionError, match=r"air\.nii is blank"):
+        project(air, small("pa"))
+
+
 def test_identifiers_travel_beside_the_record_not_in_it(volume):
     named = replace(volume, identifiers={"PatientName": "Doe^Jane"})
     shot = project(named, small("pa"))
