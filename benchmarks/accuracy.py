@@ -72,9 +72,9 @@ def geometry(primary: float, secondary: float, beam: str, *, pixels: int, pitch:
 def exact(shape: Shape, seen: Geometry) -> Floats:
     pixels = seen.pixel_centers()
     if seen.source is not None:
-        return shape.chord(seen.source, pixels)
+        return np.asarray(shape.chord(seen.source, pixels))
     ahead = 1000 * np.array(seen.direction)
-    return shape.chord(pixels - ahead, pixels + ahead)
+    return np.asarray(shape.chord(pixels - ahead, pixels + ahead))
 
 
 def image(prepared: Prepared, seen: Geometry, method: str, *, anti_aliasing: bool) -> Floats:
