@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import GeometryError
+
+if TYPE_CHECKING:
+    from drr.kernels.rays import Rays
 
 __all__ = ["Geometry", "Vector", "project_point"]
 
@@ -189,6 +192,26 @@ class Geometry:
         across = np.arange(self.columns)[None, :, None] - (self.columns - 1) / 2
         return np.asarray(
             np.array(self.detector_center) + across * np.array(self.u) + down * np.array(self.v)
+        )
+
+    def rays(self, affine: NDArray[np.float64]) -> Rays:
+        """The rays of all pixels in the index space of a volume, as the kernels take them.
+
+        Parameters
+        ----------
+        affine
+            `(4, 4)` voxel index (x, y, z) to LPS mm.
+        """
+        from drr.kernels.rays import rays_in_voxels
+
+        return rays_in_voxels(
+            source=self.source,
+            direction=self.direction,
+            detector_center=self.detector_center,
+            u=self.u,
+            v=self.v,
+            shape=self.shape,
+            affine=affine,
         )
 
     def svg(self, volume: Any = None) -> str:

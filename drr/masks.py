@@ -11,7 +11,7 @@ from drr.errors import ProjectionError
 from drr.geometry import Geometry
 from drr.kernels.cpu.labels import MAX_LABELS, label_boxes
 from drr.kernels.cpu.project import Mapping, project
-from drr.kernels.rays import Rays, rays_in_voxels
+from drr.kernels.rays import Rays
 from drr.volume import Volume
 
 __all__ = ["check_mask", "thickness"]
@@ -59,15 +59,7 @@ def thickness(
     `(labels, rows, columns)` float32 mm, and the labels present, ascending.
     """
     boxes = label_boxes(mask.hu)
-    rays = rays_in_voxels(
-        source=geometry.source,
-        direction=geometry.direction,
-        detector_center=geometry.detector_center,
-        u=geometry.u,
-        v=geometry.v,
-        shape=geometry.shape,
-        affine=mask.affine,
-    )
+    rays = geometry.rays(mask.affine)
     labels = tuple(int(k) for k in np.flatnonzero(boxes[:, 0, 1] > boxes[:, 0, 0]) if k > 0)
     out = np.empty((len(labels), *geometry.shape), np.float32)
     for channel, label in enumerate(labels):

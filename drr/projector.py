@@ -21,7 +21,6 @@ from drr.kernels.cpu.intermediate import dominant_axis
 from drr.kernels.cpu.project import METHODS
 from drr.kernels.cpu.project import project as project_on_cpu
 from drr.kernels.cpu.transpose import transposed_copy
-from drr.kernels.rays import Rays, rays_in_voxels
 from drr.masks import check_mask, thickness
 from drr.views import View, check_geometry, parse_view
 from drr.volume import Volume
@@ -205,7 +204,7 @@ def project(
         check_mask(mask, prepared.volume)
     attenuation = water() if attenuation is None else attenuation
     placed = [_place(view, prepared) for view in parsed]
-    rays = [rays_of(geometry, prepared.volume) for geometry in placed]
+    rays = [geometry.rays(prepared.volume.affine) for geometry in placed]
     # A transposed copy costs about what it saves in two lateral views.
     sideways = sum(dominant_axis(bundle) == 0 for bundle in rays)
     transpose = method == "shear-warp" and sideways > 2
@@ -270,19 +269,6 @@ def choose_backend(backend: str) -> str:
             f"drr {drr.__version__} has no CUDA kernels yet; use backend='cpu' or 'auto'"
         )
     return "cpu"
-
-
-def rays_of(geometry: Geometry, volume: Volume) -> Rays:
-    """The rays of a geometry in a volume's index space."""
-    return rays_in_voxels(
-        source=geometry.source,
-        direction=geometry.direction,
-        detector_center=geometry.detector_center,
-        u=geometry.u,
-        v=geometry.v,
-        shape=geometry.shape,
-        affine=volume.affine,
-    )
 
 
 def _place(view: View | Geometry, prepared: Prepared) -> Geometry:
