@@ -109,6 +109,20 @@ def test_truncated_array(tmp_path: Path, hu: np.ndarray, keep: int) -> None:
         drr.read(path, affine=np.eye(4))
 
 
+@pytest.mark.parametrize("header", ["{'shape': (99999, 9999, }", "(" * 40, "\\", "{'shape': 1}"])
+def test_corrupt_header(tmp_path: Path, hu: np.ndarray, header: str) -> None:
+    (tmp_path / "scan.npy").write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + header.ljust(118).encode())
+    with pytest.raises(ReadError, match=r"scan\.npy: not a whole NumPy array"):
+        drr.read(tmp_path / "scan.npy")
+    (tmp_path / "affine.npy").write_bytes((tmp_path / "scan.npy").read_bytes())
+    np.save(tmp_path / "hu.npy", hu)
+    with zipfile.ZipFile(tmp_path / "scan.npz", "w") as archive:
+        archive.write(tmp_path / "hu.npy", "hu.npy")
+        archive.write(tmp_path / "affine.npy", "affine.npy")
+    with pytest.raises(ReadError, match=r"affine\.npy does not hold numbers"):
+        drr.read(tmp_path / "scan.npz")
+
+
 @pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
 def test_truncated_archive(tmp_path: Path, hu: np.ndarray, keep: float) -> None:
     path = tmp_path / "scan.npz"

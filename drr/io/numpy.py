@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ __all__ = ["read_npy", "read_npz"]
 
 NPY_MAGIC = b"\x93NUMPY"
 GEOMETRY = ("affine", "spacing", "origin")
+# NumPy parses headers as Python source, twice over.
+BAD_HEADER = (ValueError, TypeError, SyntaxError, tokenize.TokenError)
 
 
 def read_npy(path: Path, *, limit: int) -> Stored:
@@ -109,7 +112,7 @@ def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArra
         try:
             array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
             return array.astype(np.float64)
-        except (ValueError, TypeError):
+        except BAD_HEADER:
             raise ReadError(f"{name}: {info.filename} does not hold numbers") from None
 
 
@@ -121,7 +124,7 @@ def _read_array(file: Any, name: str, limit: int, size: int) -> NDArray[np.int16
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         else:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    except (ValueError, TypeError) as error:
+    except BAD_HEADER as error:
         raise ReadError(
             f"{name}: not a whole NumPy array ({str(error).splitlines()[0]}); save it again"
         ) from None
