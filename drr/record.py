@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     from drr.display import Window
     from drr.projector import Projection
 
-__all__ = ["NOTICE", "RECORD_VERSION", "Record", "build_record", "dump_record", "load_record"]
+__all__ = [
+    "NOTICE",
+    "RECORD_VERSION",
+    "Record",
+    "build_record",
+    "dump_record",
+    "load_record",
+    "read_limited",
+]
 
 RECORD_VERSION = 1
 NOTICE = "Synthetic radiograph computed from a CT scan. Not for diagnosis."
@@ -186,14 +194,8 @@ def load_record(path: str | Path) -> Record:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ReadError(
-                f"{path}: {size} bytes are too many for a record; "
-                "give the .json that was written beside an image"
-            )
         record = json.loads(
-            path.read_bytes(), object_pairs_hook=_unique_keys, parse_constant=_no_constant
+            read_limited(path), object_pairs_hook=_unique_keys, parse_constant=_no_constant
         )
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}; check the path") from None
@@ -208,6 +210,18 @@ def _parse(path: Path) -> dict[str, Any]:
             "give the .json that was written beside an image"
         )
     return record
+
+
+def read_limited(path: Path) -> bytes:
+    """The bytes of a file that holds a record or a geometry; `ValueError` for far too many.
+
+    They are counted while reading, since devices and pipes have no size to ask for.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES >> 20} MiB are too many for a record")
+    return content
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

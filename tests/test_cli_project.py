@@ -221,6 +221,20 @@ def test_record_is_not_mixed_with_options(ct: Path, option: list[str]) -> None:
     assert "leave out" in message
 
 
+def test_record_of_an_unknown_format_is_refused(ct: Path) -> None:
+    succeed("project", ct, "-o", "a.png", *SMALL)
+    record = json.loads(Path("a.png.json").read_bytes())
+    record["output"]["format"] = "exe"
+    Path("edited.json").write_text(json.dumps(record))
+    assert "unknown format 'exe'" in refused("project", ct, "--from", "edited.json")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero")
+@pytest.mark.parametrize("option", ["--from", "--geometry"])
+def test_record_without_an_end_is_refused(ct: Path, option: str) -> None:
+    assert "too many for a record" in refused("project", ct, option, "/dev/zero")
+
+
 def test_record_made_elsewhere_is_noted(ct: Path) -> None:
     succeed("project", ct, *SMALL)
     record = json.loads(Path("ct_pa.png.json").read_text())

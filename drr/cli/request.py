@@ -134,6 +134,7 @@ def request_from_record(path: Path, options: Mapping[str, Any], context: click.C
         For options that the record already settles.
     """
     from drr.attenuation import Attenuation
+    from drr.io.write import FORMATS
     from drr.record import load_record
     from drr.views import View
 
@@ -152,6 +153,11 @@ def request_from_record(path: Path, options: Mapping[str, Any], context: click.C
     except (ValueError, TypeError) as error:
         raise ReadError(f"{path}: cannot be repeated: {error}") from None
     output = record.output
+    if output["format"] not in FORMATS:
+        raise ReadError(
+            f"{path}: cannot be repeated: unknown format {output['format']!r}; the formats are "
+            f"{', '.join(FORMATS)}"
+        )
     return Request(
         views=(record.geometry,),
         labels=(label or "view",),
@@ -181,9 +187,10 @@ def load_geometry(path: Path) -> Geometry:
         When the file is not there or does not hold one.
     """
     from drr.geometry import Geometry
+    from drr.record import read_limited
 
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_limited(path))
     except OSError as error:
         raise GeometryError(f"{path}: cannot be read: {error.strerror}; check the path") from None
     except (ValueError, RecursionError) as error:
