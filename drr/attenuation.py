@@ -88,12 +88,16 @@ class Attenuation:
         """The form the kernels read."""
         from drr.kernels.cpu.project import Mapping
 
-        slopes = np.diff(self.mu) / np.diff(self.hu)
-        return Mapping(
-            table=self(np.arange(-32768, 32768)).astype(np.float32),
-            thresholds=np.array(self.hu[:-1], np.float32),
-            slopes=np.diff(slopes, prepend=0.0).astype(np.float32),
-        )
+        hu = np.arange(-32768, 32768, dtype=np.float32)
+        table = self(hu).astype(np.float32)
+        steepness = np.diff(self.mu) / np.diff(self.hu)
+        thresholds = np.array(self.hu[:-1], np.float32)
+        slopes = np.diff(steepness, prepend=0.0).astype(np.float32)
+        hinges = sum(s * np.maximum(hu - t, 0) for s, t in zip(slopes, thresholds, strict=True))
+        # Steps are hinges too steep for float32 and are looked up instead.
+        if np.abs(hinges - table).max() > 1e-5 * table.max():
+            thresholds = slopes = np.empty(0, np.float32)
+        return Mapping(table=table, thresholds=thresholds, slopes=slopes)
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "hu": list(self.hu), "mu_per_mm": list(self.mu)}

@@ -68,6 +68,8 @@ def plan(volume_shape: tuple[int, int, int], rays: Rays, *, sub: tuple[int, int]
     """
     counts = np.array(volume_shape[::-1])
     axis = dominant_axis(rays)
+    if not rays.is_parallel and -0.5 <= rays.source[axis] <= counts[axis] - 0.5:
+        return None
     p_axis, q_axis = ((1, 2), (0, 2), (0, 1))[axis]
     plane = (counts[axis] - 1) / 2
     fine = rays.subdivided(*sub)
@@ -89,20 +91,23 @@ def plan(volume_shape: tuple[int, int, int], rays: Rays, *, sub: tuple[int, int]
         exact = bool(steps[0] > 0.8 and steps[1] * spacing[q_axis] > 0.8 * finest)
         pitches = steps if exact else pitches
     if not exact:
-        pitches = np.maximum(pitches, finest / spacing[[p_axis, q_axis]])
+        # As fine as voxels, so that coarse pixels are not interpolated between.
+        pitches = finest / spacing[[p_axis, q_axis]]
 
     low, high = corners.min(axis=0), corners.max(axis=0)
+    # Nothing outside the volume's own shadow needs accumulating.
+    shadow = [
+        ((edge - offset) / scales)
+        for n, offset in ((counts[p_axis], offset_p), (counts[q_axis], offset_q))
+        for edge in (-1.0, float(n))
+    ]
+    shadow_low = np.array([shadow[0].min(), shadow[2].min()])
+    shadow_high = np.array([shadow[1].max(), shadow[3].max()])
     if exact:
-        start, stop = low, high
+        # Whole pixels, so that the two grids stay one.
+        start = low + np.maximum(np.floor((shadow_low - low) / pitches), 0) * pitches
+        stop = high - np.maximum(np.floor((high - shadow_high) / pitches), 0) * pitches
     else:
-        # Nothing outside the volume's own shadow needs accumulating.
-        shadow = [
-            ((edge - offset) / scales)
-            for n, offset in ((counts[p_axis], offset_p), (counts[q_axis], offset_q))
-            for edge in (-1.0, float(n))
-        ]
-        shadow_low = np.array([shadow[0].min(), shadow[2].min()])
-        shadow_high = np.array([shadow[1].max(), shadow[3].max()])
         start = np.maximum(low, shadow_low) - MARGIN * pitches
         stop = np.minimum(high, shadow_high) + MARGIN * pitches
     size = np.maximum(np.floor((stop - start) / pitches + 0.5).astype(int) + 1, 1)

@@ -25,6 +25,10 @@ def label_boxes(labels: NDArray[np.int16]) -> NDArray[np.int64]:
     `(MAX_LABELS, 3, 2)` int64: first index and one past the last along z, y and x; start = stop
     where a label is absent.
     """
+    if labels.min() < 0 or labels.max() >= MAX_LABELS:
+        raise ValueError(
+            f"labels must be from 0 to {MAX_LABELS - 1}, got {labels.min()} to {labels.max()}"
+        )
     boxes = np.zeros((MAX_LABELS, 3, 2), np.int64)
     boxes[:, :, 0] = max(labels.shape)
     _grow(labels, boxes)

@@ -18,6 +18,8 @@ __all__ = ["METHODS", "Mapping", "project", "sub_pixels", "transposed_copy"]
 
 # Independent pieces of one shear-warp; more threads than this do not help a single view.
 SLABS = 16
+# Pixels wider than this many voxels are a slip of units; their rays stay countable.
+MOST_SUB_PIXELS = 64
 METHODS = ("shear-warp", "joseph", "siddon")
 
 
@@ -101,7 +103,7 @@ def sub_pixels(volume_shape: tuple[int, ...], rays: Rays) -> tuple[int, int]:
     for step in (rays.u, rays.v):
         width = shrink * math.sqrt(float(step @ rays.metric @ step))
         # A pixel up to a tenth wider than a voxel gains nothing from a second ray.
-        counts.append(max(1, math.ceil(width / across_beam - 0.1)))
+        counts.append(min(max(1, math.ceil(width / across_beam - 0.1)), MOST_SUB_PIXELS))
     return counts[0], counts[1]
 
 

@@ -166,8 +166,10 @@ def joseph_rows(
                     ):
                         if slope != 0.0:
                             e0, e1 = (-1.0 - base) / slope, (n - base) / slope
-                            m0 = max(m0, int64(math.floor(max(min(e0, e1), -1.0))))
-                            m1 = min(m1, int64(math.ceil(min(max(e0, e1), counts[axis] + 0.0))))
+                            # Clamped first: a nearly parallel ray meets the sides beyond int64.
+                            far = counts[axis] + 1.0
+                            m0 = max(m0, int64(math.floor(min(max(min(e0, e1), -1.0), far))))
+                            m1 = min(m1, int64(math.ceil(min(max(max(e0, e1), -1.0), far))))
                     np_, nq = counts[p], counts[q]
                     stride_p, stride_q = strides[p], strides[q]
                     total = 0.0

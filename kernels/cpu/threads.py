@@ -6,11 +6,12 @@ calling threads; OpenMP hangs after a fork and Numba's own layer aborts under se
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 __all__ = ["available_cpus", "run", "split"]
 
@@ -48,7 +49,10 @@ def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threa
                 return
             task(start, stop)
 
-    helpers = [_pool().submit(work) for _ in range(min(threads, len(ranges)) - 1)]
+    helpers: list[Future[None]] = []
+    # While the interpreter shuts down it starts no more threads: then all is done here.
+    with contextlib.suppress(RuntimeError):
+        helpers = [_pool().submit(work) for _ in range(min(threads, len(ranges)) - 1)]
     try:
         work()
     finally:
