@@ -33,7 +33,7 @@ __all__ = ["command"]
 @click.option("--noise", type=float, default=10, show_default=True, help="HU.")
 @click.option("--labels", type=click.Path(path_type=Path, dir_okay=False),
               help="Write the organ label map here, too.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace files that exist.")
+@click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
 @quiet_option
 def command(
     output: Path | None,

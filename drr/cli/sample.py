@@ -14,7 +14,7 @@ __all__ = ["command"]
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 @click.option("--mask", is_flag=True, help="Also fetch its label map of 118 organs.")
-@click.option("--force", is_flag=True, help="Replace files of the same name.")
+@click.option("-f", "--force", is_flag=True, help="Replace files of the same name.")
 @quiet_option
 def command(folder: Path, mask: bool, force: bool) -> None:
     """Fetch a real public chest CT (LIDC-IDRI-0001, 35 MB) into FOLDER.
