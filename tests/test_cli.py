@@ -125,8 +125,11 @@ def test_warnings_and_notes_are_lines_that_quiet_hides(command_that: Callable[..
     assert run("completion", "--quiet").stderr == ""
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-def test_ctrl_c_ends_without_a_traceback_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="sends signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_without_a_traceback_and_leave_nothing(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
     process = subprocess.Popen(
         [*DRR, "phantom", "--size", "512", "ct.nii.gz"],
         cwd=tmp_path,
@@ -135,9 +138,9 @@ def test_ctrl_c_ends_without_a_traceback_and_leaves_nothing(tmp_path: Path) -> N
         start_new_session=True,
     )
     time.sleep(2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
+    assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -154,6 +157,33 @@ def test_reader_that_goes_away_is_not_an_error_message() -> None:
         os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["completion", "bash"]])
+def test_output_on_a_full_disk_is_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*DRR, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("drr: error: the command's output cannot be written: No space")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes descriptors as Unix does")
+@pytest.mark.parametrize("arguments", [["--help"], ["project", "nothing.nii"]])
+def test_closed_output_is_no_bug(arguments: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *DRR, *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == (0 if arguments == ["--help"] else 2)
+    assert "Traceback" not in done.stderr
+    assert "bug" not in done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
 from drr import __version__
-from drr.cli.console import failure, note
+from drr.cli.console import NO_MEMORY, failure, note
 from drr.errors import DRRError
 
 __all__ = ["main"]
@@ -62,7 +64,7 @@ class CommandLine(click.Group):
         )
         if not standalone_mode:
             return run()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _clean_end():
             warnings.showwarning = _show_warning
             sys.exit(_exit_code(run))
 
@@ -71,7 +73,8 @@ def _exit_code(run: Callable[[], Any]) -> int:
     """Run, and say in one line what went wrong if something did."""
     try:
         code = run()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None when closed
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "drr"
@@ -86,15 +89,34 @@ def _exit_code(run: Callable[[], Any]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except MemoryError:
-        failure("not enough memory; use a smaller CT or fewer pixels, or close other programs")
+        failure(NO_MEMORY)
         return BAD_INPUT
     except BrokenPipeError:
         _forget_stdout()
         return BUG
+    except OSError as error:
+        _forget_stdout()
+        place = error.filename or "the command's output cannot be written"
+        failure(f"{place}: {error.strerror or error}")
+        return BAD_INPUT
     except Exception:
         traceback.print_exc()
         failure("this is a bug in drr; please report it with the output of 'drr doctor'")
         return BUG
+
+
+@contextlib.contextmanager
+def _clean_end() -> Iterator[None]:
+    """Let a request to terminate, as of batch systems, remove what is half-made first."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _show_warning(message: Warning | str, *_args: Any, **_options: Any) -> None:
@@ -103,7 +125,7 @@ def _show_warning(message: Warning | str, *_args: Any, **_options: Any) -> None:
 
 def _forget_stdout() -> None:
     """Keep Python's exit from complaining that nobody reads the rest of the output."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.close()
 
 

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 import click
 
-__all__ = ["failure", "is_quiet", "note", "progress", "quiet_option"]
+__all__ = ["NO_MEMORY", "failure", "is_quiet", "note", "progress", "quiet_option"]
+
+NO_MEMORY = "not enough memory; use a smaller CT or fewer pixels, or close other programs"
 
 _QUIET, _BAR = "drr.quiet", "drr.bar"
 

@@ -45,7 +45,7 @@ PIXEL_ROWS = 512
     metavar="FILE",
     help="Save coronal, sagittal and axial slices through the middle as a picture.",
 )
-@click.option("--force", is_flag=True, help="Overwrite an existing picture.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite an existing picture.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--no-preview", is_flag=True, help="Leave the preview out.")
 def command(
@@ -250,10 +250,11 @@ def _half_blocks(plane: NDArray[np.float64]) -> list[str]:
 
 
 def _has_colour() -> bool:
+    # Standard output is None when closed.
     encoding = (getattr(sys.stdout, "encoding", "") or "").lower()
     return (
-        sys.stdout.isatty()
+        encoding.replace("-", "") == "utf8"
+        and sys.stdout.isatty()
         and "NO_COLOR" not in os.environ
         and os.environ.get("TERM", "") != "dumb"
-        and encoding.replace("-", "") == "utf8"
     )

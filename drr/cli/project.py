@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from drr.cli.console import failure, is_quiet, note, progress, quiet_option
+from drr.cli.console import NO_MEMORY, failure, is_quiet, note, progress, quiet_option
 from drr.cli.inputs import CT, find_cts
 from drr.cli.options import DETECTOR_SIZE, PIXELS, WINDOW
 from drr.cli.outputs import (
@@ -189,7 +189,7 @@ def command(
                     ahead -= 1
                     advance(1)
             except (DRRError, MemoryError) as error:
-                message = str(error) if isinstance(error, DRRError) else "not enough memory"
+                message = str(error) if isinstance(error, DRRError) else NO_MEMORY
                 if len(scans) > 1 and str(ct.path) not in message:
                     message = f"{ct.path}: {message}"
                 failure(message)
