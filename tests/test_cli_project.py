@@ -128,6 +128,20 @@ def test_existing_outputs_are_refused_before_anything_is_done(ct: Path) -> None:
     assert Path("out/ct_ll.png.json").read_text() != "mine"
 
 
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_inputs_are_never_replaced(ct: Path, phantom: Path, force: list[str]) -> None:
+    before = ct.read_bytes()
+    assert "is an input" in refused("project", ct, "-o", ct, *force)
+    assert "is an input" in refused(
+        "project", ct, "--format", "nifti", "-o", "../" + Path.cwd().name + "/{name}", *force
+    )
+    shutil.copy(phantom.with_name("labels.nii.gz"), "labels.nii.gz")
+    assert "is an input" in refused(
+        "project", ct, "--mask", "labels.nii.gz", "-o", "labels.nii.gz", *force
+    )
+    assert ct.read_bytes() == before
+
+
 def test_quiet_says_nothing(ct: Path) -> None:
     assert "drr: note: ct: " in succeed("project", ct, *SMALL).stderr
     assert succeed("project", ct, "-q", "-f", *SMALL).output == ""

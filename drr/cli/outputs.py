@@ -115,17 +115,22 @@ def plan_outputs(
     return plan
 
 
-def check_outputs(paths: Iterable[Path], *, force: bool) -> None:
+def check_outputs(paths: Iterable[Path], *, force: bool, inputs: Iterable[Path] = ()) -> None:
     """Refuse what cannot be written, before anything is read or projected.
+
+    Inputs are never replaced, `force` or not.
 
     Raises
     ------
     WriteError
-        For files that exist (all of them counted, unless `force`), a folder in a file's place, a
-        place that is not writable.
+        For files that exist (all of them counted, unless `force`), an input, a folder in a file's
+        place, a place that is not writable.
     """
     paths = list(dict.fromkeys(paths))
+    sources = {os.path.realpath(path) for path in inputs}
     for path in paths:
+        if os.path.realpath(path) in sources:
+            raise WriteError(f"{path}: is an input; choose another name for the image")
         if path.is_dir():
             raise WriteError(f"{path}: is a folder; choose another name for the image")
     existing = [path for path in paths if os.path.lexists(path)]

@@ -175,7 +175,8 @@ def command(
     plan = plan_outputs(out, [ct.name for ct in scans], request.labels, formats)
     outputs = [output for of_ct in plan for of_view in of_ct for output in of_view]
     files = [file for output in outputs for file in output.files(thickness=mask is not None)]
-    check_outputs(files, force=force)
+    inputs = [ct.path for ct in scans] + ([] if mask is None else [Path(mask)])
+    check_outputs(files, force=force, inputs=inputs)
 
     images: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
@@ -213,6 +214,8 @@ def _project(
     from drr.io import read, write
     from drr.projector import prepare, project
 
+    # The mask first: a wrong one is then told before the long part.
+    mask = None if mask_path is None else read(mask_path)
     volume = read(ct.path, series=request.series)
     prepared = prepare(volume, clean=request.clean, in_place=True)
     verdict = [] if volume.verdict is None or volume.verdict.is_hu else [str(volume.verdict)]
@@ -220,7 +223,6 @@ def _project(
         note(f"{ct.name}: {text}")
     if request.record is not None:
         _check_input(prepared, request.record, ct)
-    mask = None if mask_path is None else read(mask_path)
     # A view that cannot be placed is refused before any image is made.
     for view in request.views:
         if not isinstance(view, Geometry):
