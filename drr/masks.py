@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,8 @@ def check_mask(mask: Volume, volume: Volume) -> None:
     Raises
     ------
     ProjectionError
-        When the boxes of mask and volume do not overlap, or the values are not labels.
+        When the boxes of mask and volume do not overlap, the values are not labels, or labels lie
+        outside the scan by more than a voxel of each.
     """
     low, high = mask.corners.min(axis=0), mask.corners.max(axis=0)
     start, stop = volume.corners.min(axis=0), volume.corners.max(axis=0)
@@ -40,6 +42,12 @@ def check_mask(mask: Volume, volume: Volume) -> None:
         )
     if mask.hu.max() == 0:
         raise ProjectionError(f"the mask {mask.name} is empty: no voxel has a label above 0")
+    outside = _outside(mask, volume)
+    if outside > mask.spacing.max() + volume.spacing.max():
+        raise ProjectionError(
+            f"labels of the mask {mask.name} reach {outside:.0f} mm beyond the scan, so the mask "
+            "is of another one; if the scan was cut out of a larger one, cut the mask too"
+        )
 
 
 def thickness(
@@ -74,6 +82,19 @@ def thickness(
             threads=threads,
         )
     return out, labels
+
+
+def _outside(mask: Volume, volume: Volume) -> float:
+    """How many mm the box of all labels reaches beyond the volume."""
+    labelled = mask.hu > 0
+    ends = []
+    for axis in (2, 1, 0):
+        along = np.flatnonzero(labelled.any(axis=tuple({0, 1, 2} - {axis})))
+        ends.append((along[0] - 0.5, along[-1] + 0.5))
+    corners = np.array([(*corner, 1.0) for corner in itertools.product(*ends)])
+    index = (volume.world_to_voxel @ mask.affine @ corners.T)[:3].T
+    last = np.array(volume.shape[::-1]) - 0.5
+    return float((np.maximum(-0.5 - index, index - last) * volume.spacing).max())
 
 
 def _ones_at(label: int) -> Mapping:

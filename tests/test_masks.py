@@ -68,6 +68,29 @@ def test_a_mask_of_another_scan_is_refused():
         check_mask(Volume.from_stored(labelled().hu, elsewhere, name="labels"), volume)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_labels_beyond_the_scan_are_refused(axis, sign):
+    volume = Volume.from_stored(np.zeros(SHAPE, np.int16), AFFINE)
+    shifted = AFFINE.copy()
+    shifted[axis, 3] += sign * 45.0
+    with pytest.raises(ProjectionError, match="beyond the scan"):
+        check_mask(Volume.from_stored(labelled().hu, shifted, name="labels"), volume)
+
+
+def test_masks_on_other_grids_are_accepted():
+    volume = Volume.from_stored(np.zeros(SHAPE, np.int16), AFFINE)
+    crop = labelled().hu[5:27, 8:32, 4:36]
+    moved = AFFINE.copy()
+    moved[:3, 3] += AFFINE[:3, :3] @ [4, 8, 5]
+    check_mask(Volume.from_stored(crop, moved, name="labels"), volume)
+    # Filled to its edge, of coarser voxels, which overhang.
+    coarse = AFFINE @ np.diag([3.0, 3.0, 3.0, 1.0])
+    coarse[:3, 3] += AFFINE[:3, :3] @ [1, 1, 1]
+    full = np.ones([-(-n // 3) for n in SHAPE], np.int16)
+    check_mask(Volume.from_stored(full, coarse, name="labels"), volume)
+
+
 @pytest.mark.parametrize(("low", "high", "message"), [(-1000, 3, "1 to"), (0, 0, "empty")])
 def test_values_that_are_no_labels_are_refused(low, high, message):
     hu = np.zeros(SHAPE, np.int16)
