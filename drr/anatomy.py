@@ -248,7 +248,7 @@ def _find_body(tissue: Mask, block: NDArray[np.float64]) -> Mask | None:
 def _core(tissue: Mask, block: NDArray[np.float64]) -> tuple[Mask, tuple[int, int, int]]:
     """The body's thick parts, and the radii of the opening that isolated them."""
     p = ANATOMY_PARAMETERS
-    radii = _in_plane(p["opening_mm"], block)
+    radii = _in_plane(p["opening_mm"], block, tissue.shape)
     # What is small throughout is opened less, in the end not at all.
     while not (thick := erode(tissue, radii)).any():
         radii = (0, max(radii[1] - 1, 0), max(radii[2] - 1, 0))
@@ -310,7 +310,7 @@ def _find_lungs(means: NDArray[np.int16], body: Mask, block: NDArray[np.float64]
     p = ANATOMY_PARAMETERS
     air = body & (means < p["lung_hu"])
     # Wider than any trachea.
-    labels, sizes = label(erode(air, _in_plane(p["airway_mm"], block)))
+    labels, sizes = label(erode(air, _in_plane(p["airway_mm"], block, air.shape)))
     sums = np.bincount(labels.ravel(), weights=means.ravel(), minlength=sizes.size)
     # Gas in the stomach or bowel holds no blood.
     sizes[sums < p["gas_hu"] * sizes] = 0
@@ -353,9 +353,12 @@ def _truncated_sides(body: Mask, outside_view: Mask, block: NDArray[np.float64])
     return tuple(s for s, n in zip(SIDES, counts, strict=True) if n * area >= least)
 
 
-def _in_plane(length: float, block: NDArray[np.float64]) -> tuple[int, int, int]:
-    """Radii of a box of about `length` mm, flat along z."""
-    return 0, int(np.rint(length / block[1])), int(np.rint(length / block[2]))
+def _in_plane(
+    length: float, block: NDArray[np.float64], shape: tuple[int, ...]
+) -> tuple[int, int, int]:
+    """Radii of a box of about `length` mm, flat along z and no larger than a grid needs."""
+    y, x = (int(min(np.rint(length / block[axis]), shape[axis])) for axis in (1, 2))
+    return 0, y, x
 
 
 def _outer_corners(mask: Mask, affine: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -233,6 +233,16 @@ def test_metres_that_are_mm_are_refused(tmp_path: Path, data: np.ndarray) -> Non
         drr.read(save(tmp_path / "scan.nii", data, xyzt_units=1))
 
 
+@pytest.mark.parametrize("factor", [0.001, 1e-6, 1000])
+@pytest.mark.parametrize("code", [0, 2])
+def test_lengths_that_are_not_mm_are_refused(
+    tmp_path: Path, data: np.ndarray, factor: float, code: int
+) -> None:
+    affine = np.diag([2 * factor, 2 * factor, 3 * factor, 1])
+    with pytest.raises(ReadError, match=r"scan\.nii: voxels of .* mm are not a CT's"):
+        drr.read(save(tmp_path / "scan.nii", data, affine, xyzt_units=code))
+
+
 def test_four_dimensions(tmp_path: Path, data: np.ndarray) -> None:
     one = save(tmp_path / "one.nii", data[..., None])
     assert drr.read(one).sha256 == drr.read(save(tmp_path / "flat.nii", data)).sha256

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import ReadError, VolumeError
 from drr.io.inflate import DEFAULT_LIMIT, GZIP_MAGIC, Inflater
-from drr.io.stored import Stored
+from drr.io.stored import Stored, check_spacing
 from drr.verdict import assess
 from drr.volume import Volume
 
@@ -112,6 +112,7 @@ def read_described(
             notes=notes,
             identifiers=stored.identifiers,
         )
+        check_spacing(volume.affine, str(path))
     except VolumeError as error:
         text = str(error).removeprefix(f"{path.name}: ")
         raise ReadError(f"{path}: {text}") from None

@@ -17,6 +17,7 @@ __all__ = [
     "Stored",
     "check_grid",
     "check_size",
+    "check_spacing",
     "fill",
     "millimetres",
     "read_hu",
@@ -29,7 +30,7 @@ UNITS = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 0.001, "µm": 0.001, "micron"
 """mm per unit of length, by the names NRRD and MetaImage use."""
 
 PLAUSIBLE_SPACING = (0.005, 100.0)
-"""mm; outside it a declared unit of length other than mm is taken for an error."""
+"""mm; outside it the unit of length, declared or not, is taken for an error."""
 
 
 @dataclass(frozen=True)
@@ -195,14 +196,18 @@ def millimetres(
         )
     scaled = affine.copy()
     scaled[:3] *= UNITS[unit]
-    spacing = np.linalg.norm(scaled[:3, :3], axis=0)
+    return scaled, (f"Lengths were converted from {unit} to mm.",)
+
+
+def check_spacing(affine: NDArray[np.float64], name: str) -> None:
+    """Refuse voxels far smaller or larger than a CT's: their lengths are not in mm."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = PLAUSIBLE_SPACING
     if spacing.min() < low or spacing.max() > high:
         raise ReadError(
-            f"{name}: the header declares lengths in {unit!r}, which makes the voxels "
-            f"{' x '.join(f'{s:g}' for s in spacing)} mm; correct the header's unit"
+            f"{name}: voxels of {' x '.join(f'{s:g}' for s in spacing)} mm are not a CT's; "
+            "correct the spacing in the header, or its unit of length"
         )
-    return scaled, (f"Lengths were converted from {unit} to mm.",)
 
 
 def _modulo(value: int) -> np.int16:
