@@ -24,7 +24,7 @@ __all__ = ["Volume", "round_to_int16"]
 INT16 = np.iinfo(np.int16)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """Voxels in Hounsfield units, in the patient's frame.
 
@@ -76,6 +76,12 @@ class Volume:
                 f"{self.name}: the affine is left-handed, which would mirror the patient; "
                 "build the volume with Volume.from_stored"
             )
+
+    def __repr__(self) -> str:
+        # Short, and without identifiers: notebooks keep what they show.
+        size = " x ".join(str(n) for n in self.shape[::-1])
+        spacing = " x ".join(f"{s:.4g}" for s in self.spacing)
+        return f"<Volume {self.name}: {size} voxels (x, y, z) of {spacing} mm>"
 
     @classmethod
     def from_stored(
