@@ -312,7 +312,7 @@ def _parse_text(text: str) -> View:
         )
     near = difflib.get_close_matches(name, VIEW_NAMES, n=1)
     raise GeometryError(
-        f"there is no view {text!r}{f', did you mean {near[0]!r}?' if near else ';'} Views are "
+        f"there is no view {text!r}{f', did you mean {near[0]!r}' if near else ''}; views are "
         f"{', '.join(VIEW_NAMES)}, obliques with an angle ('lao30') or angles ('30,15')"
     )
 
@@ -339,8 +339,8 @@ def _known_options(options: Mapping[str, Any]) -> dict[str, Any]:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             raise GeometryError(
-                f"a view has no option {name!r}{f', did you mean {near[0]!r}?' if near else ';'} "
-                f"Options are {', '.join(known)}"
+                f"a view has no option {name!r}{f', did you mean {near[0]!r}' if near else ''}; "
+                f"options are {', '.join(known)}"
             )
     return dict(options)
 

@@ -76,6 +76,11 @@ def test_equal_names_are_told_apart(folder: Path) -> None:
     assert len(set(names)) == 2
 
 
+def test_empty_name(folder: Path) -> None:
+    with pytest.raises(ReadError, match="empty"):
+        find_cts([""])
+
+
 @pytest.mark.parametrize("argument", ["nothing.nii", "nothing/*.nii"])
 def test_what_is_not_there_is_named(folder: Path, argument: str) -> None:
     with pytest.raises(ReadError, match="nothing"):

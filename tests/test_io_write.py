@@ -301,6 +301,7 @@ def test_existing_neighbours_are_kept_too(tmp_path: Path, neighbour: str) -> Non
         ("a.tif", {"mark": True}, "holds line integrals"),
         ("missing/a.png", {}, "folder .*missing does not exist"),
         ("folder.png", {}, "exists and is not a file"),
+        ("a.png", {"window": (2.5, 4)}, r"window must be a .*Window.* got \(2\.5, 4\)"),
     ],
 )
 def test_what_cannot_be_written_is_refused(
@@ -310,6 +311,12 @@ def test_what_cannot_be_written_is_refused(
     with pytest.raises(WriteError, match=message):
         write(tmp_path / name, projection(), **({"window": WINDOW} | options))
     assert os.listdir(tmp_path) == ["folder.png"]
+
+
+def test_only_a_projection_can_be_written(tmp_path: Path) -> None:
+    for other in (projection().line_integrals, [projection()], None):
+        with pytest.raises(WriteError, match=r"one Projection .* got (ndarray|list|NoneType)"):
+            write(tmp_path / "a.png", other)
 
 
 def test_a_picture_too_small_for_the_mark_is_refused(tmp_path: Path) -> None:

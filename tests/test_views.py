@@ -451,7 +451,7 @@ def test_the_table_in_the_documentation() -> None:
         ("LATERAL", "does not say which side"),
         ("ap-portabel", "no view 'ap-portabel', did you mean 'ap-portable'"),
         ("chest_pa", "did you mean 'chest-pa'"),
-        ("xyz123", "no view 'xyz123'; Views are pa, ap, "),
+        ("xyz123", "no view 'xyz123'; views are pa, ap, "),
         ("", "no view ''"),
         ("lao0", "more than 0 and less than 90"),
         ("rpo90", "more than 0 and less than 90"),
@@ -476,7 +476,7 @@ def test_unknown_views_are_refused(text: str, message: str) -> None:
 def test_unknown_options_are_refused_by_name() -> None:
     with pytest.raises(GeometryError, match="no option 'airgap', did you mean 'air_gap'"):
         parse_view("pa", airgap=3)
-    with pytest.raises(GeometryError, match="no option 'sid'; Options are name, primary_angle"):
+    with pytest.raises(GeometryError, match="no option 'sid'; options are name, primary_angle"):
         View.from_dict({"sid": 1})
 
 

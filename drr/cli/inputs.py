@@ -55,6 +55,8 @@ def find_cts(arguments: Sequence[str]) -> list[CT]:
 
 
 def _matches(argument: str) -> list[Path]:
+    if not argument:
+        raise ReadError("the name of the CT is empty; give a file or folder")
     if os.path.exists(argument):
         return [Path(argument)]
     if not glob.has_magic(argument):

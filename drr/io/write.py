@@ -95,6 +95,7 @@ def write(
     """
     path = Path(path)
     name = _format(path, format)
+    _check_types(path, projection, window)
     if bits not in (8, 16):
         raise WriteError(f"{path}: bits must be 8 or 16, got {bits!r}")
     if mark and name not in _PICTURES:
@@ -221,6 +222,22 @@ def _stem(path: Path) -> str:
     lower = path.name.lower()
     lengths = [len(s) for suffixes in FORMATS.values() for s in suffixes if lower.endswith(s)]
     return path.name[: -max(lengths)]
+
+
+def _check_types(path: Path, projection: object, window: object) -> None:
+    from drr.display import Window
+    from drr.projector import Projection
+
+    if not isinstance(projection, Projection):
+        raise WriteError(
+            f"{path}: write needs one Projection (from drr.project), "
+            f"got {type(projection).__name__}"
+        )
+    if window is not None and not isinstance(window, Window):
+        raise WriteError(
+            f"{path}: window must be a drr.display.Window, such as "
+            f"Window(center=2.5, width=4), got {window!r}"
+        )
 
 
 def _check(path: Path, projection: Projection) -> None:
