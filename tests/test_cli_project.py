@@ -323,6 +323,7 @@ def test_mask_is_written_as_thickness_once_for_all_formats(ct: Path, phantom: Pa
         (["--parallel", "--source-to-detector", "1800"], "leave one out"),
         (["--pixels", "0"], "above zero"),
         (["--pixels", "-4x9"], "above zero"),
+        (["--pixels", "1000000"], "1000000 x 1000000 pixels are too many"),
         (["--detector", "0x100"], "above zero"),
         (["--detector", "nan"], "finite"),
         (["--kev", "1"], "keV"),

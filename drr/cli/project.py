@@ -161,6 +161,8 @@ def command(
     drr project dicom/ -o 'out/{view}.dcm' -v pa -v lao30,15
     drr project ct.nii.gz --from ct_pa.png.json -o again.png
     """
+    from drr.io.write import check_sides
+
     scans = find_cts(cts)
     if mask is not None and len(scans) > 1:
         raise click.UsageError("--mask belongs to one CT, so give one CT", context)
@@ -172,6 +174,8 @@ def command(
             formats = (request.record.output["format"],)
         if request.record and request.record.labels and mask is None:
             note("the record has labels too; give their segmentation with --mask to repeat them")
+    for view in request.views:
+        check_sides(view.shape)
     plan = plan_outputs(out, [ct.name for ct in scans], request.labels, formats)
     outputs = [output for of_ct in plan for of_view in of_ct for output in of_view]
     files = [file for output in outputs for file in output.files(thickness=mask is not None)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from drr.display import Window
     from drr.projector import Projection
 
-__all__ = ["FORMATS", "write"]
+__all__ = ["FORMATS", "check_sides", "write"]
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "png": (".png",),
@@ -141,6 +141,15 @@ def write(
     return path
 
 
+def check_sides(shape: tuple[int, int]) -> None:
+    """Raise `WriteError` for more rows or columns than image files can have."""
+    if max(shape) > LARGEST_SIDE:
+        raise WriteError(
+            f"{shape[0]} x {shape[1]} pixels are too many for an image file; use at most "
+            f"{LARGEST_SIDE} a side"
+        )
+
+
 def _encode(
     path: Path,
     projection: Projection,
@@ -247,11 +256,10 @@ def _check(path: Path, projection: Projection) -> None:
             f"{path}: line integrals of shape {projection.line_integrals.shape} do not fill the "
             f"detector of {shape[0]} x {shape[1]} pixels; write one view at a time"
         )
-    if max(shape) > LARGEST_SIDE:
-        raise WriteError(
-            f"{path}: {shape[0]} x {shape[1]} pixels are too many for an image file; use at most "
-            f"{LARGEST_SIDE} a side"
-        )
+    try:
+        check_sides(shape)
+    except WriteError as error:
+        raise WriteError(f"{path}: {error}") from None
     if not np.isfinite(projection.line_integrals).all():
         raise WriteError(
             f"{path}: the line integrals are not all finite; check the volume and attenuation"
