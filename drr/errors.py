@@ -7,9 +7,12 @@ prints any `DRRError` as one line and exits with status 2; anything else is a bu
 from __future__ import annotations
 
 __all__ = [
+    "BeamError",
     "DRRError",
+    "DisplayError",
     "GeometryError",
     "MissingDependencyError",
+    "PolicyError",
     "ProjectionError",
     "ReadError",
     "VolumeError",
@@ -35,6 +38,18 @@ class GeometryError(DRRError, ValueError):
 
 class ProjectionError(DRRError, ValueError):
     """A projection asked for with a method, back-end or option that does not exist here."""
+
+
+class BeamError(DRRError, ValueError):
+    """A material, energy, spectrum or detector that does not exist or is outside its tables."""
+
+
+class DisplayError(DRRError, ValueError):
+    """A look or display mapping that does not exist or cannot make a picture."""
+
+
+class PolicyError(DRRError, ValueError):
+    """A randomisation policy with an unknown key or a range that cannot be drawn from."""
 
 
 class WriteError(DRRError):
