@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,14 @@ from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.kernels.cpu.transpose import as_words, transposed_copy
 from drr.kernels.rays import Rays
 
-__all__ = ["METHODS", "Mapping", "project", "sub_pixels", "transposed_copy"]
+__all__ = [
+    "METHODS",
+    "Mapping",
+    "project",
+    "project_channels",
+    "sub_pixels",
+    "transposed_copy",
+]
 
 # Independent pieces of one shear-warp; more threads than this do not help a single view.
 SLABS = 16
@@ -51,14 +59,44 @@ def project(
     threads: int | None = None,
     transposed: NDArray[np.int16] | None = None,
 ) -> NDArray[np.float32]:
-    """Line integrals of one view.
+    """Line integrals of one view; `project_channels` of a single mapping.
+
+    Returns
+    -------
+    `(rows, columns)` float32, dimensionless.
+    """
+    return project_channels(
+        volume,
+        (mapping,),
+        rays,
+        method=method,
+        anti_aliasing=anti_aliasing,
+        threads=threads,
+        transposed=transposed,
+    )[0]
+
+
+def project_channels(
+    volume: NDArray[np.int16],
+    mappings: Sequence[Mapping],
+    rays: Rays,
+    *,
+    method: str = "shear-warp",
+    anti_aliasing: bool = True,
+    threads: int | None = None,
+    transposed: NDArray[np.int16] | None = None,
+) -> NDArray[np.float32]:
+    """Line integrals of one view through several mappings of the same voxels.
+
+    Shear-warp takes all channels of a slab before the next, so that the voxels are read from
+    memory once.
 
     Parameters
     ----------
     volume
         `(nz, ny, nx)` int16, C-contiguous.
-    mapping
-        Voxel value to attenuation.
+    mappings
+        Voxel value to attenuation, one for each channel.
     rays
         The view, in the volume's index space.
     method
@@ -72,17 +110,18 @@ def project(
 
     Returns
     -------
-    `(rows, columns)` float32, dimensionless.
+    `(channels, rows, columns)` float32, dimensionless.
     """
     threads = available_cpus() if threads is None else threads
     sub = sub_pixels(volume.shape, rays) if anti_aliasing else (1, 1)
     if method == "shear-warp":
         layout = plan(volume.shape, rays, sub=sub)
         if layout is not None:
-            return _shear_warp(volume, mapping, rays, layout, sub, threads, transposed)
+            return _shear_warp(volume, mappings, rays, layout, sub, threads, transposed)
         # The source is inside the volume or the detector sees it edge-on: cast ray by ray.
         method = "joseph"
-    return _cast(volume, mapping, rays, method, sub, threads)
+    images = [_cast(volume, mapping, rays, method, sub, threads) for mapping in mappings]
+    return np.stack(images)
 
 
 def sub_pixels(volume_shape: tuple[int, ...], rays: Rays) -> tuple[int, int]:
@@ -109,7 +148,7 @@ def sub_pixels(volume_shape: tuple[int, ...], rays: Rays) -> tuple[int, int]:
 
 def _shear_warp(
     volume: NDArray[np.int16],
-    mapping: Mapping,
+    mappings: Sequence[Mapping],
     rays: Rays,
     layout: Plan,
     sub: tuple[int, int],
@@ -130,57 +169,59 @@ def _shear_warp(
         bottom = min(layout.rows, math.ceil(((stop - layout.shifts_q) / steps).max()))
         if bottom <= top:
             return
-        band = np.zeros((bottom - top, layout.columns), np.float32)
-        shear_warp.accumulate(
-            voxels,
-            words,
-            layout.axis,
-            transposed is not None,
-            mapping.thresholds,
-            mapping.slopes,
-            mapping.table,
-            layout.scales,
-            layout.shifts_p,
-            layout.shifts_q + steps * top,
-            layout.pitch_p,
-            layout.pitch_q,
-            layout.limit[top:bottom],
-            layout.sign,
-            start,
-            stop,
-            band,
-        )
+        band = np.zeros((len(mappings), bottom - top, layout.columns), np.float32)
+        for mapping, channel in zip(mappings, band, strict=True):
+            shear_warp.accumulate(
+                voxels,
+                words,
+                layout.axis,
+                transposed is not None,
+                mapping.thresholds,
+                mapping.slopes,
+                mapping.table,
+                layout.scales,
+                layout.shifts_p,
+                layout.shifts_q + steps * top,
+                layout.pitch_p,
+                layout.pitch_q,
+                layout.limit[top:bottom],
+                layout.sign,
+                start,
+                stop,
+                channel,
+            )
         bands[start] = top, bottom, band
 
     # The same slabs, added in the same order, whatever the number of threads: so is the image.
     run(accumulate, split(count, SLABS), threads)
-    image = np.zeros((layout.rows, layout.columns), np.float32)
+    images = np.zeros((len(mappings), layout.rows, layout.columns), np.float32)
     for _, (top, bottom, band) in sorted(bands.items()):
-        image[top:bottom] += band
-    out = np.empty(rays.shape, np.float32)
+        images[:, top:bottom] += band
+    out = np.empty((len(mappings), *rays.shape), np.float32)
 
     def warp(start: int, stop: int) -> None:
-        shear_warp.warp(
-            image,
-            rays.source,
-            rays.origin,
-            rays.u,
-            rays.v,
-            rays.metric,
-            layout.axis,
-            layout.p_axis,
-            layout.q_axis,
-            layout.plane,
-            layout.p0,
-            layout.pitch_p,
-            layout.q0,
-            layout.pitch_q,
-            layout.exact,
-            *sub,
-            start,
-            stop,
-            out,
-        )
+        for image, channel in zip(images, out, strict=True):
+            shear_warp.warp(
+                image,
+                rays.source,
+                rays.origin,
+                rays.u,
+                rays.v,
+                rays.metric,
+                layout.axis,
+                layout.p_axis,
+                layout.q_axis,
+                layout.plane,
+                layout.p0,
+                layout.pitch_p,
+                layout.q0,
+                layout.pitch_q,
+                layout.exact,
+                *sub,
+                start,
+                stop,
+                channel,
+            )
 
     run(warp, split(rays.shape[0], threads), threads)
     return out
