@@ -11,10 +11,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drr.errors import VolumeError
 from drr.kernels.morphology import Mask, block_means, dilate, erode, label
 from drr.volume import Volume
 
-__all__ = ["ANATOMY_PARAMETERS", "Anatomy", "find_anatomy"]
+__all__ = ["ANATOMY_PARAMETERS", "Anatomy", "check_anatomy", "find_anatomy"]
 
 ANATOMY_PARAMETERS = {
     "adult_view_mm": 340.0,
@@ -67,6 +68,9 @@ class Anatomy:
         `posterior`; `right` is the patient's. The ends of the scan always cut it.
     found
         Whether a body stands out from its surroundings.
+    outside_view
+        `(kz, ky, kx)` bool. True for blocks that hold nothing but padding, outside a round field
+        of view; None where no body was looked for.
     notes
         What a user may want to know, one sentence each.
     """
@@ -77,6 +81,7 @@ class Anatomy:
     lungs: Mask | None = None
     truncated_sides: tuple[str, ...] = ()
     found: bool = True
+    outside_view: Mask | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -184,7 +189,25 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
     sides = _truncated_sides(body, outside_view, block)
     if sides:
         notes.append(f"the field of view cuts the body ({', '.join(sides)})")
-    return Anatomy(body, affine, factors, lungs, sides, notes=tuple(notes))
+    return Anatomy(
+        body, affine, factors, lungs, sides, outside_view=outside_view, notes=tuple(notes)
+    )
+
+
+def check_anatomy(volume: Volume, anatomy: Anatomy) -> None:
+    """Refuse an anatomy whose grid is not that of the volume.
+
+    Raises
+    ------
+    VolumeError
+        When its blocks do not cover the volume's voxels.
+    """
+    expected = tuple(-(-n // f) for n, f in zip(volume.shape, anatomy.factors, strict=True))
+    if anatomy.body.shape != expected:
+        raise VolumeError(
+            f"{volume.name}: the anatomy's grid {anatomy.body.shape} does not cover the volume's "
+            f"{volume.shape} voxels; pass the anatomy that find_anatomy gave for this volume"
+        )
 
 
 def _scale(shape: tuple[int, int, int], spacing: NDArray[np.float64]) -> float:

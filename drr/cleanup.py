@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.anatomy import ANATOMY_PARAMETERS, Anatomy, find_anatomy
+from drr.anatomy import ANATOMY_PARAMETERS, Anatomy, check_anatomy, find_anatomy
 from drr.errors import VolumeError
 from drr.kernels.morphology import cut
 from drr.volume import Volume
@@ -66,12 +66,7 @@ def clean(
     """
     if anatomy is None:
         anatomy = find_anatomy(volume, threads=threads)
-    expected = tuple(-(-n // f) for n, f in zip(volume.shape, anatomy.factors, strict=True))
-    if anatomy.body.shape != expected:
-        raise VolumeError(
-            f"{volume.name}: the anatomy's grid {anatomy.body.shape} does not cover the volume's "
-            f"{volume.shape} voxels; pass the anatomy that find_anatomy gave for this volume"
-        )
+    check_anatomy(volume, anatomy)
     if out is None:
         out = np.empty_like(volume.hu)
     elif out.shape != volume.shape or out.dtype != np.int16 or not out.flags.c_contiguous:

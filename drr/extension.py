@@ -1,0 +1,281 @@
+"""Continue a scan beyond its ends and its round field of view, so that neither shows in a film.
+
+What is added is no anatomy: it continues what the scan shows at its edge, ever more blurred, so
+that a field with a radiographer's margins and divergent rays ends nowhere in empty air.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.anatomy import Anatomy, check_anatomy
+from drr.errors import VolumeError
+from drr.kernels.cpu.continuation import blend_slices
+from drr.outline import Outline, estimate_outline
+from drr.volume import Volume
+
+__all__ = ["EXTENSION_PARAMETERS", "Extension", "Margins", "extend", "fill_margins", "margins"]
+
+EXTENSION_PARAMETERS = {
+    "longest_mm": 400.0,
+    "mean_mm": 12.0,
+    "to_mean_mm": 6.0,
+    "to_blurred_mm": 40.0,
+    "blur_mm": 10.0,
+    "lowest_hu": -1000,
+    "highest_hu": 1000,
+    "background_hu": -1000,
+    "tissue_hu": -400,
+}
+"""Lengths (mm) and values (HU) of `extend`'s ends, for records; of its sides, `drr.outline`.
+
+Beyond the last slice, over `to_mean_mm`, the slices turn into the mean of the last `mean_mm`;
+over `to_blurred_mm` into that mean blurred within the slice by a standard deviation of `blur_mm`.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """How far a scan is continued: immutable, and `eval(repr(extension)) == extension`.
+
+    Parameters
+    ----------
+    superior_mm, inferior_mm
+        Beyond the last slice towards head and feet, along the slices' axis; rounded up to whole
+        slices. 0 adds nothing.
+    sides
+        Whether the body is continued where the field of view cuts its sides.
+
+    Raises
+    ------
+    VolumeError
+        For a length that is not a number from 0 to 400 mm, or sides that are not True or False.
+    """
+
+    superior_mm: float = 0.0
+    inferior_mm: float = 0.0
+    sides: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("superior_mm", "inferior_mm"):
+            object.__setattr__(self, name, _length(name, getattr(self, name)))
+        if not isinstance(self.sides, bool | np.bool_):
+            raise VolumeError(f"extension: sides must be True or False, not {self.sides!r}")
+        object.__setattr__(self, "sides", bool(self.sides))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Extension:
+        """Inverse of `to_dict`; unknown keys are refused by name, missing ones are defaults."""
+        known = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
+                raise VolumeError(f"extension: unknown key {key!r}; did you mean {near!r}?")
+        return cls(**values)
+
+    def __bool__(self) -> bool:
+        return self.sides or self.superior_mm > 0 or self.inferior_mm > 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Margins:
+    """The voxels that an extension adds to one volume.
+
+    Parameters
+    ----------
+    before, after
+        Voxels added at the lower and upper end of the axes z, y and x.
+    outline
+        The body's estimated outline where the field of view cuts it, or None.
+    """
+
+    before: tuple[int, int, int]
+    after: tuple[int, int, int]
+    outline: Outline | None = None
+
+    def shape(self, volume: Volume) -> tuple[int, int, int]:
+        """Voxels along z, y and x with the margins."""
+        z, y, x = (b + n + a for b, n, a in zip(self.before, volume.shape, self.after, strict=True))
+        return z, y, x
+
+    def affine(self, volume: Volume) -> NDArray[np.float64]:
+        """`(4, 4)` voxel index (x, y, z) with the margins to LPS mm."""
+        affine = np.array(volume.affine)
+        affine[:3, 3] -= affine[:3, :3] @ np.array(self.before[::-1])
+        return affine
+
+
+def extend(
+    volume: Volume,
+    anatomy: Anatomy,
+    *,
+    superior_mm: float = 0.0,
+    inferior_mm: float = 0.0,
+    sides: bool = False,
+    threads: int | None = None,
+) -> Volume:
+    """Continue a volume beyond its ends and, if asked, beyond its field of view.
+
+    Beyond an end the last slice is repeated: it turns first into the mean of the last slices, so
+    that noise makes no streaks, then into that mean blurred within the slice, so that ribs and
+    bowel fade while the spine goes on. At the sides the body's outline is carried on smoothly, in
+    every slice, from where the field of view cuts it, and filled with soft tissue that turns
+    into fat. Voxels of the scan stay as they are; but voxels of padding or air inside the outline
+    at the edge of the field become part of the fill.
+
+    Extend what `drr.cleanup.clean` returned, or a couch goes on too; `clean` itself takes an
+    `Extension`, which saves a copy.
+
+    Parameters
+    ----------
+    volume
+        HU in the patient's frame.
+    anatomy
+        Of this volume, from `find_anatomy`. It stays valid for the result wherever points in mm
+        are meant, but knows nothing of what was added.
+    superior_mm, inferior_mm
+        How far to go on towards head and feet, mm.
+    sides
+        Whether to fill what the field of view cuts off.
+    threads
+        CPU threads; all available ones by default.
+
+    Returns
+    -------
+    The larger volume, its affine moved so that every voxel stays where it was, with a note that
+    says what was added; or `volume` itself when nothing was.
+
+    Raises
+    ------
+    VolumeError
+        For lengths that are not numbers from 0 to 400 mm, or an anatomy of another grid.
+    """
+    extension = Extension(superior_mm=superior_mm, inferior_mm=inferior_mm, sides=sides)
+    check_anatomy(volume, anatomy)
+    added = margins(volume, anatomy, extension)
+    if added is None:
+        return volume
+    out = np.empty(added.shape(volume), np.int16)
+    (bz, by, bx), (nz, ny, nx) = added.before, volume.shape
+    out[bz : bz + nz, by : by + ny, bx : bx + nx] = volume.hu
+    return fill_margins(volume, out, added, threads=threads)
+
+
+def margins(volume: Volume, anatomy: Anatomy, extension: Extension) -> Margins | None:
+    """The voxels to add to a volume; None when there are none."""
+    step = float(volume.spacing[2])
+    below, above = (
+        math.ceil(length / step - 1e-6) for length in (extension.inferior_mm, extension.superior_mm)
+    )
+    outline = estimate_outline(volume, anatomy) if extension.sides else None
+    if outline is None:
+        if not below and not above:
+            return None
+        return Margins(before=(below, 0, 0), after=(above, 0, 0))
+    (y0, y1), (x0, x1) = outline.beyond(volume)
+    return Margins(before=(below, y0, x0), after=(above, y1, x1), outline=outline)
+
+
+def fill_margins(
+    volume: Volume, out: NDArray[np.int16], added: Margins, *, threads: int | None = None
+) -> Volume:
+    """Fill the margins around a volume's voxels, which already lie in `out`, and say so."""
+    p = EXTENSION_PARAMETERS
+    (bz, by, bx), (nz, ny, nx) = added.before, volume.shape
+    scan = out[bz : bz + nz]
+    for margin in (scan[:, :by], scan[:, by + ny :], scan[:, :, :bx], scan[:, :, bx + nx :]):
+        margin[...] = p["background_hu"]
+    notes = []
+    if added.outline is not None:
+        notes.append(added.outline.fill(scan, volume, (by, bx), threads=threads))
+    step = float(volume.spacing[2])
+    ends = (("below", scan, out[:bz][::-1]), ("above", scan[::-1], out[bz + nz :]))
+    for name, inward, outward in ends:
+        if len(outward):
+            _continue(inward, outward, volume.spacing, threads)
+            notes.append(
+                f"extension: {len(outward) * step:.0f} mm {name} the scan repeat its last "
+                "slices, blurred with the distance; they are not anatomy"
+            )
+    return replace(volume, hu=out, affine=added.affine(volume), notes=(*volume.notes, *notes))
+
+
+def _continue(
+    inward: NDArray[np.int16],
+    outward: NDArray[np.int16],
+    spacing: NDArray[np.float64],
+    threads: int | None,
+) -> None:
+    """Write the slices beyond an end; both arrays count from the end."""
+    p = EXTENSION_PARAMETERS
+    count = min(len(inward), max(1, round(p["mean_mm"] / float(spacing[2]))))
+    last = np.clip(inward[:count], p["lowest_hu"], p["highest_hu"])
+    mean = last.mean(axis=0, dtype=np.float32)
+    blurred = _blur_inside(mean, _filled(mean > p["tissue_hu"]), p["blur_mm"] / spacing[1::-1])
+    distance = (1 + np.arange(len(outward))) * float(spacing[2])
+    to_mean = np.minimum(distance / p["to_mean_mm"], 1.0)
+    to_blurred = np.minimum(distance / p["to_blurred_mm"], 1.0)
+    to_blurred *= to_blurred * (3 - 2 * to_blurred)
+    weights = [(1 - to_blurred) * (1 - to_mean), (1 - to_blurred) * to_mean, to_blurred]
+    slices = np.stack([last[0].astype(np.float32), mean, blurred])
+    blend_slices(slices, np.stack(weights, axis=1).astype(np.float32), outward, threads=threads)
+
+
+def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask, and what has some of it on all four sides."""
+    filled = np.ones_like(mask)
+    for axis in (0, 1):
+        filled &= np.logical_or.accumulate(mask, axis=axis)
+        filled &= np.flip(np.logical_or.accumulate(np.flip(mask, axis), axis=axis), axis)
+    return filled
+
+
+def _blur_inside(
+    image: NDArray[np.float32], inside: NDArray[np.bool_], sigmas: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Blur what is inside the body with nothing but itself, so that the skin stays where it is."""
+    share = _blur(inside.astype(np.float64), sigmas)
+    blurred = _blur(np.where(inside, image, 0), sigmas) / np.maximum(share, 1e-6)
+    return np.where(inside, blurred, image).astype(np.float32)
+
+
+def _blur(image: NDArray[Any], sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nearly Gaussian: three running means along each axis, over what is inside the image.
+
+    W. M. Wells, "Efficient synthesis of Gaussian filters by cascaded uniform filters", IEEE
+    Trans. Pattern Anal. Mach. Intell. 1986.
+    """
+    blurred = image.astype(np.float64)
+    for axis, sigma in enumerate(sigmas):
+        size = image.shape[axis]
+        # Three means over 2 r + 1 have the variance r (r + 1).
+        radius = int(min(round(math.sqrt(float(sigma) ** 2 + 0.25) - 0.5), size))
+        place = np.arange(size)
+        low, high = np.maximum(place - radius, 0), np.minimum(place + radius + 1, size)
+        width = (high - low).reshape((-1, 1) if axis == 0 else (1, -1))
+        for _ in range(3):
+            total = np.cumsum(blurred, axis=axis)
+            total = np.insert(total, 0, 0.0, axis=axis)
+            blurred = (total.take(high, axis) - total.take(low, axis)) / width
+    return blurred
+
+
+def _length(name: str, value: Any) -> float:
+    longest = EXTENSION_PARAMETERS["longest_mm"]
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= longest:
+        raise VolumeError(
+            f"extension: {name} must be a length from 0 to {longest:g} mm, not {value!r}"
+        )
+    return float(value)

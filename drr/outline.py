@@ -1,0 +1,243 @@
+"""The body's outline where the field of view cuts it, estimated from where it does not.
+
+In polar coordinates about the middle of the field, the radius of the skin is known up to where it
+leaves the field, and so is its slope. A cubic Hermite curve joins the two ends of a gap: on an
+ellipse that a quarter of its width lies outside the field it is within a few mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.anatomy import Anatomy
+from drr.kernels.cpu.continuation import fill_sides
+from drr.volume import Volume
+
+__all__ = ["OUTLINE_PARAMETERS", "Outline", "estimate_outline"]
+
+OUTLINE_PARAMETERS = {
+    "sectors": 360,
+    "slope_sectors": 12,
+    "widest_gap_sectors": 150,
+    "furthest_mm": 60.0,
+    "smoothing_mm": 15.0,
+    "edge_blocks": 1.5,
+    "tissue_mm": 15.0,
+    "lowest_hu": -150.0,
+    "highest_hu": 60.0,
+    "fat_hu": -100.0,
+    "skin_mm": 5.0,
+}
+"""Sectors (degrees), lengths (mm) and values (HU) of the fill beyond the field of view.
+
+Slopes are taken over `slope_sectors`; gaps wider than `widest_gap_sectors` are left alone. The
+tissue of the last `tissue_mm` before the edge, between `lowest_hu` and `highest_hu`, turns into
+`fat_hu` towards the outline, and over `skin_mm` into air.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outline:
+    """Where the body ends beyond the field of view.
+
+    Parameters
+    ----------
+    edge
+        `(sectors,)` float32, mm from the middle of the field to just within its edge.
+    radius
+        `(nz, sectors)` float32, mm to the outline; not more than `edge` where it is not cut.
+    cut
+        Fraction of the body's outline that is on the edge of the field.
+    """
+
+    edge: NDArray[np.float32]
+    radius: NDArray[np.float32]
+    cut: float
+
+    def beyond(self, volume: Volume) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Voxels that the outline reaches beyond the array: before and after, along y and x."""
+        radius = np.where(self.radius > self.edge, self.radius, 0).max(axis=0)
+        angles = _angles(radius.size)
+        counts = []
+        for place, n, step in (
+            (np.sin(angles) * radius, volume.shape[1], volume.spacing[1]),
+            (np.cos(angles) * radius, volume.shape[2], volume.spacing[0]),
+        ):
+            half = n / 2 * step
+            counts.append(
+                tuple(int(max(0, np.ceil((r - half) / step))) for r in (-place.min(), place.max()))
+            )
+        (y0, y1), (x0, x1) = counts
+        return (y0, y1), (x0, x1)
+
+    def fill(
+        self,
+        scan: NDArray[np.int16],
+        volume: Volume,
+        before: tuple[int, int],
+        *,
+        threads: int | None = None,
+    ) -> str:
+        """Fill what lies between field and outline, in place, and say so.
+
+        Parameters
+        ----------
+        scan
+            `(nz, ny, nx)` int16: the volume's voxels with margins along y and x.
+        before
+            Width of the margins at the lower ends of y and x, voxels.
+        """
+        p = OUTLINE_PARAMETERS
+        _, ny, nx = scan.shape
+        y = (np.arange(ny) - before[0] - (volume.shape[1] - 1) / 2) * volume.spacing[1]
+        x = (np.arange(nx) - before[1] - (volume.shape[2] - 1) / 2) * volume.spacing[0]
+        radius = np.hypot(y[:, None], x[None]).astype(np.float32)
+        sectors = self.edge.size
+        turn = np.arctan2(y[:, None], x[None]) / (2 * np.pi) * sectors
+        angle = np.floor(turn).astype(np.int16) % sectors
+        inner = self._edge_values(volume)
+        fill_sides(
+            *(scan, radius, angle.astype(np.int16), self.edge, self.radius, inner),
+            outer=p["fat_hu"],
+            background=-1000,
+            fade=p["skin_mm"],
+            threads=threads,
+        )
+        return (
+            f"extension: {self.cut:.0%} of the body's outline is cut by the field of view; there "
+            "the body goes on to an estimated outline, as soft tissue that turns into fat"
+        )
+
+    def _edge_values(self, volume: Volume) -> NDArray[np.float32]:
+        """`(nz, sectors)` HU just within the edge, smoothed."""
+        p = OUTLINE_PARAMETERS
+        angles = _angles(self.edge.size)
+        samples = []
+        for depth in np.linspace(0.1, 1, 5) * p["tissue_mm"]:
+            r = np.maximum(self.edge - depth, 0)
+            y = np.sin(angles) * r / volume.spacing[1] + (volume.shape[1] - 1) / 2
+            x = np.cos(angles) * r / volume.spacing[0] + (volume.shape[2] - 1) / 2
+            j = np.clip(np.rint(y).astype(int), 0, volume.shape[1] - 1)
+            i = np.clip(np.rint(x).astype(int), 0, volume.shape[2] - 1)
+            samples.append(np.clip(volume.hu[:, j, i], p["lowest_hu"], p["highest_hu"]))
+        mean = np.mean(samples, axis=0)
+        across = int(p["slope_sectors"]) // 2
+        mean = sum(np.roll(mean, s, axis=1) for s in range(-across, across + 1)) / (2 * across + 1)
+        return _smooth_along(mean, p["smoothing_mm"] / volume.spacing[2]).astype(np.float32)
+
+
+def estimate_outline(volume: Volume, anatomy: Anatomy) -> Outline | None:
+    """The outline of the body where the field of view cuts it; None where it does not.
+
+    Parameters
+    ----------
+    volume, anatomy
+        A volume and its anatomy, from `find_anatomy`.
+    """
+    if not anatomy.found or not anatomy.truncated:
+        return None
+    p = OUTLINE_PARAMETERS
+    field, reach, block = polar_reach(volume, anatomy)
+    edge = _smooth_around(field, 3) - p["edge_blocks"] * block
+    at_edge = reach >= field - p["edge_blocks"] * block
+    bulge = np.stack([_bulge(row, r, field) for row, r in zip(at_edge, reach, strict=True)])
+    if not bulge.any():
+        return None
+    blocks_mm = p["smoothing_mm"] / (volume.spacing[2] * anatomy.factors[0])
+    bulge = _smooth_along(bulge, blocks_mm)
+    # From blocks to slices.
+    middle = (np.arange(len(bulge)) + 0.5) * anatomy.factors[0] - 0.5
+    slices = np.arange(volume.shape[0])
+    bulge = np.stack([np.interp(slices, middle, column) for column in bulge.T], axis=1)
+    radius = np.where(bulge > 0.5, field + bulge, 0.0)
+    present = reach > 0
+    cut = float((at_edge & present).sum() / max(1, present.sum()))
+    return Outline(edge=edge.astype(np.float32), radius=radius.astype(np.float32), cut=cut)
+
+
+def polar_reach(
+    volume: Volume, anatomy: Anatomy
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """How far the field of view and the body reach from the middle of the array.
+
+    Returns
+    -------
+    field
+        `(sectors,)` mm to the edge of the field of view.
+    reach
+        `(kz, sectors)` mm to the outermost block of the body, 0 where there is none.
+    block
+        Size of a block within the slice, mm.
+    """
+    _, fy, fx = anatomy.factors
+    step_y, step_x = fy * volume.spacing[1], fx * volume.spacing[0]
+    block = float(max(step_y, step_x))
+    angles = _angles(int(OUTLINE_PARAMETERS["sectors"]))
+    half = np.array([volume.shape[1] * volume.spacing[1], volume.shape[2] * volume.spacing[0]]) / 2
+    radii = np.arange(0.5, float(np.hypot(*half)) / (block / 2)) * block / 2
+    y = half[0] + np.sin(angles)[:, None] * radii
+    x = half[1] + np.cos(angles)[:, None] * radii
+    inside = (y > 0) & (y < 2 * half[0]) & (x > 0) & (x < 2 * half[1])
+    j = np.clip((y / step_y).astype(int), 0, anatomy.body.shape[1] - 1)
+    i = np.clip((x / step_x).astype(int), 0, anatomy.body.shape[2] - 1)
+    view = inside
+    if anatomy.outside_view is not None:
+        view = inside & ~anatomy.outside_view.all(axis=0)[j, i]
+    outermost = radii + block / 4
+
+    def last(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        place = mask.shape[-1] - 1 - mask[..., ::-1].argmax(axis=-1)
+        return np.where(mask.any(axis=-1), outermost[place], 0.0)
+
+    return last(view), last(anatomy.body[:, j, i] & view), block
+
+
+def _bulge(
+    at_edge: NDArray[np.bool_], reach: NDArray[np.float64], field: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`(sectors,)` mm by which the outline of one plane goes beyond the field of view."""
+    p = OUTLINE_PARAMETERS
+    count, over = at_edge.size, int(p["slope_sectors"])
+    bulge = np.zeros(count)
+    if at_edge.all() or not at_edge.any():
+        return bulge
+    # Turn the circle so that it starts outside every gap.
+    start = int(np.flatnonzero(~at_edge)[0])
+    turned = np.roll(at_edge, -start)
+    steps = np.diff(np.concatenate([[False], turned, [False]]).astype(np.int8))
+    for first, end in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True):
+        width = end - first
+        if width > p["widest_gap_sectors"]:
+            continue
+        slopes = []
+        for inner, outer in ((first, first - over), (end - 1, end - 1 + over)):
+            inner, outer = (inner + start) % count, (outer + start) % count
+            rise = field[inner] - reach[outer] if reach[outer] > 0 else 0.0
+            slopes.append(max(0.0, rise) / over)
+        t = (np.arange(width) + 0.5) / width
+        # Hermite basis of the slopes at both ends; the ends themselves lie on the edge.
+        curve = width * (slopes[0] * t * (1 - t) ** 2 + slopes[1] * t**2 * (1 - t))
+        bulge[(start + first + np.arange(width)) % count] = np.minimum(curve, p["furthest_mm"])
+    return bulge
+
+
+def _angles(count: int) -> NDArray[np.float64]:
+    """Middles of the sectors, radians from +x to +y."""
+    return (np.arange(count) + 0.5) / count * 2 * np.pi
+
+
+def _smooth_around(values: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
+    total = sum(np.roll(values, s) for s in range(-radius, radius + 1))
+    return np.asarray(total / (2 * radius + 1))
+
+
+def _smooth_along(values: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+    """Running mean along the first axis over what is inside the array."""
+    reach, size = int(round(radius)), len(values)
+    place = np.arange(size)
+    low, high = np.maximum(place - reach, 0), np.minimum(place + reach + 1, size)
+    total = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, axis=0)])
+    return np.asarray((total[high] - total[low]) / (high - low)[:, None])
