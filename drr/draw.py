@@ -36,7 +36,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "source_to_detector_factor": (0.1, 10),
     "source_to_isocenter_distance": (100, 10000),
     "field_size": (0.05, 20),
-    "exposure": (0.001, 1000),
+    "receptor_air_kerma": (0.001, 1000),
     "clip": (0, 49.9),
     "rotation": (-360, 360),
     "scale": (0.05, 20),
@@ -92,8 +92,8 @@ class Draw:
         On the source-to-detector distance: the tube moves, patient and detector stay.
     field_size
         Factor on height and width of the detector.
-    exposure
-        Air kerma at the detector in uGy, for its noise.
+    receptor_air_kerma
+        Air kerma at the detector in microgray, for its noise.
     clip
         Percentile of grey levels, at either end, stretched to black and white.
     flip
@@ -148,7 +148,7 @@ class Draw:
     source_to_detector_factor: float | None = None
     source_to_isocenter_distance: float | None = None
     field_size: float | None = None
-    exposure: float | None = None
+    receptor_air_kerma: float | None = None
     clip: float | None = None
     flip: bool = False
     rotation: float | None = None
@@ -283,9 +283,10 @@ class Draw:
         return self._drawn("energy_kev", "kvp")
 
     @property
-    def detector_overrides(self) -> dict[str, float]:
-        """What is drawn of a detector's fields: `exposure`."""
-        return self._drawn("exposure")
+    def detector_overrides(self) -> dict[str, float | None]:
+        """Fields to replace in a `Detector`: `receptor_air_kerma`, which rules out `air_kerma`."""
+        drawn: dict[str, float | None] = {**self._drawn("receptor_air_kerma")}
+        return {"air_kerma": None, **drawn} if drawn else drawn
 
     def _drawn(self, *names: str) -> dict[str, float]:
         return {name: value for name in names if (value := getattr(self, name)) is not None}

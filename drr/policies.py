@@ -258,7 +258,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "offset_down": [-15.0, 15.0],
         "source_to_detector_factor": [0.95, 1.05],
         "field_size": [0.94, 1.1],
-        "exposure": {"low": 1.0, "high": 6.0, "distribution": "log-uniform"},
+        "receptor_air_kerma": {"low": 1.0, "high": 6.0, "distribution": "log-uniform"},
         "clip": _some(0.0, 1.0, 0.5),
         "rotation": _some(-3.0, 3.0, 0.3, together="affine"),
         "scale": _some(0.95, 1.08, 0.3, together="affine"),

@@ -62,7 +62,7 @@ class Policy:
     source_to_detector_factor: Range | None = None
     source_to_isocenter_distance: Range | None = None
     field_size: Range | None = None
-    exposure: Range | None = None
+    receptor_air_kerma: Range | None = None
     clip: Range | None = None
     flip: float = 0.0
     rotation: Range | None = None

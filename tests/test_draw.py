@@ -191,9 +191,18 @@ def test_every_preset_makes_views(name: str, base: str) -> None:
 def test_overrides_hold_what_is_drawn() -> None:
     assert Draw().beam_overrides == {}
     assert Draw().detector_overrides == {}
-    draw = Draw(energy_kev=60, kvp=110, exposure=2.5)
+    draw = Draw(energy_kev=60, kvp=110, receptor_air_kerma=2.5)
     assert draw.beam_overrides == {"energy_kev": 60, "kvp": 110}
-    assert draw.detector_overrides == {"exposure": 2.5}
+    assert draw.detector_overrides == {"air_kerma": None, "receptor_air_kerma": 2.5}
+
+
+def test_a_detector_takes_what_is_drawn() -> None:
+    from drr.detector import Detector
+
+    for exposed in (Detector(), Detector(air_kerma=8.0), Detector(receptor_air_kerma=8.0)):
+        drawn = replace(exposed, **Draw(receptor_air_kerma=2.5).detector_overrides)
+        assert drawn == Detector(receptor_air_kerma=2.5)
+        assert replace(exposed, **Draw().detector_overrides) == exposed
 
 
 def test_nothing_drawn_leaves_the_picture() -> None:
@@ -252,7 +261,16 @@ def test_every_quantity_has_its_effect_tested() -> None:
     for mark in test_each_number_does_its_effect.pytestmark:  # type: ignore[attr-defined]
         for options, _ in mark.args[1]:
             tested |= set(options)
-    before = {"lung", "fat", "soft_tissue", "bone", "energy_kev", "kvp", "exposure", "field_size"}
+    before = {
+        "lung",
+        "fat",
+        "soft_tissue",
+        "bone",
+        "energy_kev",
+        "kvp",
+        "receptor_air_kerma",
+        "field_size",
+    }
     before |= {"primary_angle", "secondary_angle", "detector_rotation"}
     before |= {"offset_across", "offset_down", "source_to_detector_distance"}
     before |= {"source_to_detector_factor", "source_to_isocenter_distance"}

@@ -88,7 +88,7 @@ def test_impossible_ranges_say_why(make: Any, message: str) -> None:
         ({"gamma": [0.0, 1.3]}, "gamma of 0 is impossible; it must be within 0.05 and 20"),
         ({"kvp": [90, 200]}, "kvp of 200 is impossible; it must be within 60 and 150"),
         ({"energy_kev": 10}, "energy_kev of 10 is impossible; it must be within 20 and 150"),
-        ({"exposure": [-1, 2]}, "exposure of -1 is impossible"),
+        ({"receptor_air_kerma": [-1, 2]}, "receptor_air_kerma of -1 is impossible"),
         ({"bone": [-0.5, 2]}, "bone of -0.5 is impossible"),
         ({"marker_height": [0.5, 2]}, "marker_height of 2 is impossible"),
         ({"gamma": {"low": 1}}, "gamma: the range lacks 'high'"),
@@ -306,7 +306,9 @@ def test_flexray_tissues_follow_the_truncated_log_normal(flexray: list[Draw], ke
     assert values.mean() == pytest.approx(mean, abs=slack)
 
 
-@pytest.mark.parametrize("key", ["primary_angle", "field_size", "offset_down", "exposure", "gamma"])
+@pytest.mark.parametrize(
+    "key", ["primary_angle", "field_size", "offset_down", "receptor_air_kerma", "gamma"]
+)
 def test_chest_quantities_follow_their_distribution(chest: list[Draw], key: str) -> None:
     rule = getattr(policy("chest"), key)
     values = np.array(drawn(chest, key))
