@@ -17,7 +17,7 @@ from drr.errors import ProjectionError
 if TYPE_CHECKING:
     from drr.kernels.cpu.project import Mapping
 
-__all__ = ["Attenuation", "water", "water_attenuation"]
+__all__ = ["Attenuation", "tissue", "water", "water_attenuation"]
 
 # J. H. Hubbell and S. M. Seltzer, "Tables of X-Ray Mass Attenuation Coefficients", NISTIR 5632
 # (NIST Standard Reference Database 126), liquid water: keV and cm^2/g.
@@ -127,3 +127,43 @@ def water(energy_kev: float = 60.0) -> Attenuation:
     """All matter as water of its density: mu = mu_water(E) * max(0, 1 + HU / 1000)."""
     mu = round(water_attenuation(energy_kev), 9)
     return Attenuation(hu=(-1000.0, 0.0), mu=(0.0, mu), name=f"water-{energy_kev:g}keV")
+
+
+def tissue(
+    energy_kev: float = 60.0, *, ct_energy_kev: float = 70.0, fat: bool = True
+) -> Attenuation:
+    """Lung, fat, soft tissue and bone by CT number, at one photon energy.
+
+    Low energies are attenuated by bone more than CT numbers say, and by fat less: at 60 keV
+    cortical bone is 15 % above and adipose tissue 1.4 % below `water`. The calibration is that of
+    `drr.materials.calibrate`, without metal and contrast; beyond cortical bone the last slope
+    goes on. At the CT's own energy all this is `water`.
+
+    Parameters
+    ----------
+    energy_kev
+        Photon energy, 10 to 160 keV.
+    ct_energy_kev
+        Effective energy of the CT scanner, 40 to 120 keV: about 70 at 120 kVp.
+    fat
+        Whether fat is told from water; without it the mapping has two knots less.
+
+    Raises
+    ------
+    BeamError
+        For energies out of these ranges.
+    """
+    from drr.materials import Material, calibrate, check_energy
+
+    energy = check_energy(energy_kev)
+    hu, densities = calibrate(ct_energy_kev=ct_energy_kev, fat=fat)
+    pure = {name: float(Material(name=name).attenuation(energy)) for name in densities}
+    mu = [sum(densities[name][i] * pure[name] for name in pure) for i in range(len(hu))]
+    if not fat:  # then air, water and soft tissue lie on one line
+        hu, mu = (hu[0], *hu[2:]), [mu[0], *mu[2:]]
+    return Attenuation(
+        # The last anchor only bends the line beyond cortical bone by a few per cent.
+        hu=tuple(round(value, 3) for value in hu[:-1]),
+        mu=tuple(round(value, 9) for value in mu[:-1]),
+        name=f"tissue-{energy:g}keV",
+    )
