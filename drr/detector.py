@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +38,17 @@ signal-to-noise ratio) behind the radiation qualities of IEC 61267, 50 to 120 kV
 
 # Line integral beyond which a pixel counts as behind the patient: some 15 mm of water.
 _BEHIND_PATIENT = 0.3
+_EFFECTS = (
+    "scatter",
+    "grid",
+    "air_kerma",
+    "receptor_air_kerma",
+    "electronic_noise",
+    "focal_spot",
+    "blur",
+    "heel",
+    "collimation",
+)
 # Rows that share a stream of random numbers, so that threads cannot change an image.
 _BAND = 64
 
@@ -53,9 +64,10 @@ class Blur(Effect):
     frequency
         Cycles per mm.
     shape
-        `lorentzian`, 1 / (1 + (f / f_half)^2), as scintillators and phosphors have it (A. E.
-        Burgess uses it for screens, J. H. Siewerdsen for CsI), or `gaussian`,
-        exp(-ln 2 (f / f_half)^2). Both are products of rows and columns.
+        `lorentzian`, 1 / (1 + (f / f_half)^2), the usual fit to scintillators (J. H. Siewerdsen
+        et al., "Signal, noise power spectrum, and detective quantum efficiency of
+        indirect-detection flat-panel imagers for diagnostic radiology", Med. Phys. 25(5), 1998),
+        or `gaussian`, exp(-ln 2 (f / f_half)^2). Both are products of rows and columns.
     """
 
     mtf: float = 0.5
@@ -173,7 +185,7 @@ class Detector(Effect):
     blur: Blur | None = None
     heel: Heel | None = None
     collimation: Collimation | None = None
-    floor: float = field(default=2.0**-16)
+    floor: float = 2.0**-16
 
     def __post_init__(self) -> None:
         for name, kind in self.parts.items():
@@ -212,21 +224,12 @@ class Detector(Effect):
     @property
     def effects(self) -> tuple[str, ...]:
         """Names of the effects that are on."""
-        names = (
-            *self.parts,
-            "air_kerma",
-            "receptor_air_kerma",
-            "electronic_noise",
-            "focal_spot",
-        )
-        return tuple(f.name for f in fields(self) if f.name in names and getattr(self, f.name))
+        return tuple(f.name for f in fields(self) if f.name in _EFFECTS and getattr(self, f.name))
 
     def without(self, *names: str) -> Detector:
         """The same detector with effects switched off by name."""
-        for name in names:
-            known = (*self.parts, "air_kerma", "receptor_air_kerma", "electronic_noise")
-            check_name("effect", name, (*known, "focal_spot"))
-        return replace(self, **dict.fromkeys(names))
+        off: dict[str, Any] = {check_name("effect", name, _EFFECTS): None for name in names}
+        return replace(self, **off)
 
     def quanta(self, geometry: Geometry, air_kerma: float) -> float:
         """Detected quanta in one pixel of the image at an air kerma (microgray) at the detector."""

@@ -83,15 +83,21 @@ class Heel(Effect):
         intensity = np.exp(-_TUNGSTEN * np.minimum(path - central_path, 100.0))
         return np.where(sine > 0, intensity, 0.0)
 
-    def nodes(self, geometry: Geometry, step: int = 16) -> Nodes:
-        """Intensity at every `step`-th row and column, as the kernels take it."""
-        down, across = (np.arange(-(-n // step) + 1) * step for n in geometry.shape)
+    def nodes(self, geometry: Geometry) -> Nodes:
+        """Intensity every 8 mm of the detector, as the kernels take it."""
+        steps = [max(1, round(8.0 / p)) for p in (geometry.row_pitch, geometry.column_pitch)]
+        down, across = (
+            np.arange(-(-count // step) + 1) * step
+            for count, step in zip(geometry.shape, steps, strict=True)
+        )
         points = (
             np.array(geometry.detector_center)
             + (down - (geometry.rows - 1) / 2)[:, None, None] * np.array(geometry.v)
             + (across - (geometry.columns - 1) / 2)[None, :, None] * np.array(geometry.u)
         )
-        return Nodes(values=self.intensity(geometry, points), first=(0, 0), step=(step, step))
+        return Nodes(
+            values=self.intensity(geometry, points), first=(0, 0), step=(steps[0], steps[1])
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,9 +57,10 @@ def box_taps(width: float) -> Taps:
         return np.ones(1)
     # 2 k - 1 equal taps have a variance of ((2 k - 1)^2 - 1) / 12 or less, 2 k + 1 more.
     k = math.floor((math.sqrt(width * width + 1) + 1) / 2)
-    inner = 2.0 * float(np.sum(np.arange(1, k) ** 2))
     # (2 k - 1) b + 2 e = 1 and inner b + 2 k^2 e = width^2 / 12.
-    b, e = np.linalg.solve([[2 * k - 1, 2], [inner, 2 * k * k]], [1.0, width * width / 12])
+    inner = 2.0 * sum(n * n for n in range(1, k))
+    b = (k * k - width * width / 12) / ((2 * k - 1) * k * k - inner)
+    e = (1 - (2 * k - 1) * b) / 2
     return _normalised(np.concatenate([np.full(k, b), [max(e, 0.0)]]))
 
 

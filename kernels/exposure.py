@@ -52,7 +52,7 @@ def illuminate(
     nodes: Nodes,
 ) -> NDArray[np.float64]:
     """The image times a profile down, a profile across and a smooth image."""
-    return np.asarray(image * np.outer(down, across) * nodes.image(image.shape))  # type: ignore[arg-type]
+    return np.asarray(image * np.outer(down, across) * nodes.image(image.shape))
 
 
 def block_sums(
@@ -118,7 +118,7 @@ def expose(
     """
     signal = primary.astype(np.float64)
     if scatter is not None:
-        signal = signal + scatter.image(primary.shape)  # type: ignore[arg-type]
+        signal = signal + scatter.image(primary.shape)
     if normals is None:
         return signal
     noisy = signal + np.sqrt(np.maximum(signal, 0) / quanta) * normals

@@ -6,6 +6,7 @@ The twins of all three, with what their arguments mean, are in `drr.kernels.expo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,11 @@ def illuminate(
     threads: int | None = None,
 ) -> None:
     """Multiply `image` in place by a profile down, a profile across and a smooth image."""
-    values, rows, columns = _plan(nodes, image.shape)
-    profiles = np.asarray(down, np.float32), np.asarray(across, np.float32)
+    smooth = _plan(nodes, image.shape)
+    down, across = np.asarray(down, np.float32), np.asarray(across, np.float32)
 
     def task(start: int, stop: int) -> None:
-        _illuminate(image, *profiles, values, *rows, *columns, start, stop)
+        _illuminate(image, down, across, smooth, start, stop)
 
     _run(task, image.shape[0], threads)
 
@@ -71,23 +72,24 @@ def expose(
 ) -> None:
     """Add scatter in place, then draw the number of quanta of every pixel."""
     nodes = scatter or Nodes(values=np.zeros((2, 2)), first=(0, 0), step=primary.shape)
-    values, rows, columns = _plan(nodes, primary.shape)
+    smooth = _plan(nodes, primary.shape)
     noise = np.empty((0, 0), np.float32) if normals is None else normals
 
     def task(start: int, stop: int) -> None:
-        _expose(primary, values, *rows, *columns, noise, np.float32(quanta), start, stop)
+        _expose(primary, smooth, noise, np.float32(quanta), start, stop)
 
     _run(task, primary.shape[0], threads)
 
 
-def _plan(nodes: Nodes, shape: tuple[int, ...]):  # type: ignore[no-untyped-def]
-    """Values and, for rows and columns, indices and weights, as the kernels take them."""
-    plans = [nodes.weights(axis, count) for axis, count in enumerate(shape)]
-    down, across = ((index, weight.astype(np.float32)) for index, weight in plans)
-    return nodes.values.astype(np.float32), down, across
+def _plan(nodes: Nodes, shape: tuple[int, ...]) -> tuple[NDArray, ...]:
+    """Values, and the index and weight of every row and of every column."""
+    above, a = nodes.weights(0, shape[0])
+    before, b = nodes.weights(1, shape[1])
+    values = nodes.values.astype(np.float32)
+    return values, above, a.astype(np.float32), before, b.astype(np.float32)
 
 
-def _run(task, count: int, threads: int | None) -> None:  # type: ignore[no-untyped-def]
+def _run(task: Callable[[int, int], object], count: int, threads: int | None) -> None:
     threads = available_cpus() if threads is None else threads
     run(task, split(count, threads), threads)
 
@@ -100,7 +102,8 @@ def _row_of_nodes(values, above, weight, line):
 
 
 @jit(fast=True)
-def _illuminate(image, down, across, values, above, a, before, b, start, stop):
+def _illuminate(image, down, across, smooth, start, stop):
+    values, above, a, before, b = smooth
     columns = image.shape[1]
     line = np.empty(values.shape[1], np.float32)
     for i in range(start, stop):
@@ -108,8 +111,7 @@ def _illuminate(image, down, across, values, above, a, before, b, start, stop):
         row = image[i]
         for j in range(columns):
             k = before[j]
-            smooth = line[k] + b[j] * (line[k + 1] - line[k])
-            row[j] *= down[i] * across[j] * smooth
+            row[j] *= down[i] * across[j] * (line[k] + b[j] * (line[k + 1] - line[k]))
 
 
 @jit(fast=True)
@@ -145,7 +147,8 @@ def _block_sums(
 
 
 @jit(fast=True)
-def _expose(primary, values, above, a, before, b, normals, quanta, start, stop):
+def _expose(primary, smooth, normals, quanta, start, stop):
+    values, above, a, before, b = smooth
     columns = primary.shape[1]
     line = np.empty(values.shape[1], np.float32)
     noisy = normals.size > 0
