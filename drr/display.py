@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.errors import ProjectionError
+from drr.errors import DisplayError
 
 if TYPE_CHECKING:
     from drr.projector import Projection
@@ -49,12 +49,12 @@ class Window:
         except (TypeError, ValueError):
             center = width = math.nan
         if not math.isfinite(center) or not math.isfinite(width) or width <= 0:
-            raise ProjectionError(
+            raise DisplayError(
                 f"a window needs a finite centre and a width above zero, got center="
                 f"{self.center!r}, width={self.width!r}; chest line integrals run from 0 to about 8"
             )
         if self.curve not in ("linear", "sigmoid"):
-            raise ProjectionError(f"curve must be 'linear' or 'sigmoid', got {self.curve!r}")
+            raise DisplayError(f"curve must be 'linear' or 'sigmoid', got {self.curve!r}")
         object.__setattr__(self, "center", center)
         object.__setattr__(self, "width", width)
 
@@ -74,7 +74,7 @@ class Window:
     def from_dict(cls, values: Mapping[str, Any]) -> Window:
         """Inverse of `to_dict`; unknown keys are refused by name."""
         if unknown := set(values) - set(cls.__dataclass_fields__):
-            raise ProjectionError(f"unknown window key {sorted(unknown)[0]!r}")
+            raise DisplayError(f"unknown window key {sorted(unknown)[0]!r}")
         return cls(**values)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from drr.display import Window, default_window
-from drr.errors import ProjectionError
+from drr.errors import DisplayError
 from drr.geometry import Geometry
 from drr.projector import Projection
 
@@ -40,18 +40,18 @@ def test_repr_and_record_round_trip():
     window = Window(center=3.5, width=4.25, curve="linear", invert=True)
     assert eval(repr(window)) == window
     assert Window.from_dict(window.to_dict()) == window
-    with pytest.raises(ProjectionError, match="gamma"):
+    with pytest.raises(DisplayError, match="gamma"):
         Window.from_dict({"center": 1, "width": 2, "gamma": 3})
 
 
 @pytest.mark.parametrize("width", [0, -1, float("nan"), "wide", None])
 def test_refuses_a_width_that_is_none(width):
-    with pytest.raises(ProjectionError, match="width"):
+    with pytest.raises(DisplayError, match="width"):
         Window(center=1, width=width)
 
 
 def test_refuses_an_unknown_curve():
-    with pytest.raises(ProjectionError, match="'linear' or 'sigmoid'"):
+    with pytest.raises(DisplayError, match="'linear' or 'sigmoid'"):
         Window(center=1, width=1, curve="log")
 
 
