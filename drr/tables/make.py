@@ -29,7 +29,7 @@ LOWEST_KEV, HIGHEST_KEV = 10.0, 160.0
 # Elements of materials.csv that are abundant and have a K edge in that range.
 EDGE_ELEMENTS = ("Mo", "I", "Cs", "Gd")
 SPECTRUM_KVP = tuple(range(60, 151, 5))
-ANODE_ANGLE, ALUMINIUM_MM, BIN_KEV = 12.0, 2.5, 1.0
+ANODE_ANGLE, BIN_KEV = 12.0, 1.0
 
 
 def energy_grid() -> NDArray[np.float64]:
@@ -64,7 +64,7 @@ def mass_attenuation(composition: str, energies_kev: NDArray[np.float64]) -> NDA
 
 
 def air_energy_absorption(energies_kev: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mass energy-absorption coefficient of air in cm^2/g, as spekpy takes it from NIST."""
+    """Mass energy-absorption coefficient of air in cm^2/g, as spekpy has it."""
     import spekpy
 
     coefficients = spekpy.Spek(kvp=100, th=ANODE_ANGLE).muen_air_data
@@ -72,11 +72,10 @@ def air_energy_absorption(energies_kev: NDArray[np.float64]) -> NDArray[np.float
 
 
 def spectrum(kvp: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Energies in keV and fluence in photons/(cm^2 keV mAs) at 1 m, of one tube voltage."""
+    """Energies in keV and unfiltered fluence in photons/(cm^2 keV mAs) at 1 m of a voltage."""
     import spekpy
 
-    tube = spekpy.Spek(kvp=kvp, th=ANODE_ANGLE, dk=BIN_KEV, mu_data_source="nist", z=100, mas=1)
-    tube.filter("Al", ALUMINIUM_MM)
+    tube = spekpy.Spek(kvp=kvp, th=ANODE_ANGLE, dk=BIN_KEV, z=100, mas=1)
     energies, fluence = tube.get_spectrum()
     return np.asarray(energies), np.asarray(fluence)
 
@@ -95,8 +94,8 @@ def make_mass_attenuation() -> str:
     parameters = {
         "quantity": "total mass attenuation coefficient; the last column mass energy absorption",
         "unit": "cm^2/g",
-        "source": f"xraydb {xraydb.__version__} (W. T. Elam et al. 2002); the last column NIST "
-        f"through spekpy {spekpy.__version__}",
+        "source": f"xraydb {xraydb.__version__} (W. T. Elam et al. 2002); the last column "
+        f"spekpy {spekpy.__version__} (PENELOPE)",
     }
     return _csv(parameters, energies, columns, "%.4f")
 
@@ -115,10 +114,10 @@ def make_spectra() -> str:
     parameters = {
         "quantity": "fluence at the middle of every bin; a column for every tube voltage in kV",
         "unit": "photons/(cm^2 keV mAs) at 1 m",
-        "source": f"spekpy {spekpy.__version__}, model spekpy-v2-casim, NIST attenuation",
+        "source": f"spekpy {spekpy.__version__}, model spekpy-v2-casim",
         "anode": "tungsten",
         "anode_angle_degrees": f"{ANODE_ANGLE:g}",
-        "filtration_mm_aluminium": f"{ALUMINIUM_MM:g}",
+        "filtration": "none but the anode itself",
         "bin_kev": f"{BIN_KEV:g}",
     }
     return _csv(parameters, energies, columns, "%.2f")
