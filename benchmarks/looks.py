@@ -1,0 +1,178 @@
+"""What turns a scan and a pose into a picture: one function per look, to be compared.
+
+A look takes a prepared scan and a `Pose` and gives a `Shot`. Everything that a look wants to know
+of the patient it takes from `prepared.anatomy`, so that a scan with a lesion inserted, under the
+anatomy of the scan without, is framed as that one was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from films import DATA, Picture
+
+import drr
+from drr.attenuation import tissue
+from drr.display import Window, default_window
+from drr.drr_rate import DrrRate, MinMax, drr_rate
+from drr.extension import extend
+from drr.film import film_for
+from drr.framing import extension_needed, fit_to_lungs
+from drr.geometry import Geometry
+from drr.projector import Prepared, prepare
+from drr.views import View
+from drr.volume import Volume
+
+PIXELS = 512
+
+SCANS = {
+    "LIDC-0001": "ct/lidc_idri_0001/cxr.nii.gz",
+    "A0001": "ct/lung_dx_a0001/a0001_5mm_kernelB_dicom.zip",
+}
+CT_CREDIT = (
+    "CT: LIDC-IDRI-0001 (Armato et al. 2011, CC BY 3.0) and Lung-PET-CT-Dx A0001 (Li et al. 2020, "
+    "CC BY 4.0), The Cancer Imaging Archive"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """How one picture is taken, apart from the usual: a patient never stands quite straight.
+
+    Angles in degrees and lengths in mm, as in `drr.views.View`; `margin` is what the field leaves
+    around the lungs.
+    """
+
+    primary_angle: float = 0.0
+    secondary_angle: float = 0.0
+    detector_rotation: float = 0.0
+    source_to_detector_distance: float = 1800.0
+    offset: tuple[float, float] = (0.0, 0.0)
+    margin: float = 35.0
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """A picture, `(rows, columns)` float32 from 0 black to 1 white, and its scale.
+
+    `spacing` is in mm per pixel at the detector of a chest film; a look with another geometry
+    gives the spacing at which the middle of the chest is as large as on the film of that pose.
+    """
+
+    picture: Picture
+    spacing: float
+    geometry: Geometry
+
+
+Look = Callable[[Prepared, Pose], Shot]
+
+
+def poses(count: int, *, seed: int) -> list[Pose]:
+    """Poses as of patients told to stand straight: the same list for every look."""
+    chance = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        primary, secondary = chance.uniform(-4, 4), chance.uniform(-4, 4)
+        found.append(
+            Pose(
+                primary_angle=round(float(primary), 2),
+                secondary_angle=round(float(secondary), 2),
+                detector_rotation=round(float(chance.uniform(-2, 2)), 2),
+                source_to_detector_distance=round(float(chance.uniform(1700, 1900)), 1),
+                offset=(
+                    round(float(chance.uniform(-10, 10)), 1),
+                    round(float(chance.uniform(-10, 10)), 1),
+                ),
+                margin=round(float(chance.uniform(25, 50)), 1),
+            )
+        )
+    return found
+
+
+def read_scans() -> dict[str, Prepared]:
+    return {name: prepare(drr.read(DATA / path)) for name, path in SCANS.items()}
+
+
+def frontal(prepared: Prepared, pose: Pose) -> View:
+    """The collimated PA view of a pose."""
+    view = View(
+        primary_angle=pose.primary_angle,
+        secondary_angle=pose.secondary_angle,
+        detector_rotation=pose.detector_rotation,
+        source_to_detector_distance=pose.source_to_detector_distance,
+        offset=pose.offset,
+        shape=(PIXELS, PIXELS),
+    )
+    margins = dict.fromkeys(("above", "below", "beside"), pose.margin)
+    return fit_to_lungs(view, prepared.anatomy, **margins)
+
+
+def film_look(prepared: Prepared, pose: Pose) -> Shot:
+    """Tissue attenuation of a scan continued beyond its ends, through the film display."""
+    view, geometry, volume = _placed(prepared, pose)
+    shot = drr.project(replace(prepared, volume=volume), geometry, attenuation=tissue())
+    film = film_for(shot.line_integrals, geometry, prepared.anatomy)
+    return Shot(film.apply(shot.line_integrals), view.detector_size[0] / PIXELS, geometry)
+
+
+def raw_look(prepared: Prepared, pose: Pose) -> Shot:
+    """Water line integrals in a linear window from nothing to the most there is."""
+    view, geometry, volume = _placed(prepared, pose)
+    values = drr.project(replace(prepared, volume=volume), geometry).line_integrals
+    width = round(float(values.max()), 1)
+    window = Window(center=width / 2, width=width, curve="linear")
+    return Shot(window.apply(values), view.detector_size[0] / PIXELS, geometry)
+
+
+def window_look(prepared: Prepared, pose: Pose) -> Shot:
+    """Water line integrals in a sigmoid window, and no more: the scan's ends show."""
+    view = frontal(prepared, pose)
+    shot = drr.project(prepared, view)
+    picture = default_window(shot).apply(shot.line_integrals)
+    return Shot(picture, view.detector_size[0] / PIXELS, shot.geometry)
+
+
+def drr_rate_look(prepared: Prepared, pose: Pose) -> Shot:
+    """The published recipe to the bit, of the scan as read; the pose turns and moves the scan."""
+    recipe = DrrRate(
+        rotation=(pose.secondary_angle, pose.detector_rotation, pose.primary_angle),
+        translation=(pose.offset[0], 300.0, pose.offset[1]),
+    )
+    image = drr_rate(prepared.source, "AP", recipe=recipe)
+    geometry = image.geometry
+    # The published plane lies before the patient: its millimetres are not those of a film.
+    spacing = geometry.row_pitch / _magnification(geometry, prepared)
+    film = frontal(prepared, pose).place(prepared.anatomy)
+    return Shot(
+        MinMax().apply(image.path_sums), spacing * _magnification(film, prepared), geometry
+    )
+
+
+def _placed(prepared: Prepared, pose: Pose) -> tuple[View, Geometry, Volume]:
+    """View, its geometry, and the scan continued as far as the rays run."""
+    view = frontal(prepared, pose)
+    geometry = view.place(prepared.anatomy)
+    above, below = extension_needed(geometry, prepared.volume, prepared.anatomy)
+    volume = extend(
+        prepared.volume, prepared.anatomy, superior_mm=above, inferior_mm=below, sides=True
+    )
+    return view, geometry, volume
+
+
+def _magnification(geometry: Geometry, prepared: Prepared) -> float:
+    """Of the middle of the chest."""
+    assert geometry.source is not None
+    along = np.subtract(prepared.anatomy.thorax_center, geometry.source) @ geometry.central_ray
+    return geometry.source_to_detector_distance / float(along)
+
+
+LOOKS: dict[str, Look] = {
+    "film": film_look,
+    "raw": raw_look,
+    "drr-rate": drr_rate_look,
+}
+"""What is compared by default."""
+
+ALL_LOOKS = LOOKS | {"window": window_look}
