@@ -272,8 +272,8 @@ def path_sums(
 ) -> NDArray[Any]:
     """Sums along the rays: HU above the threshold times fraction of the source-to-pixel vector.
 
-    Not line integrals: rays to the picture's corners are 1.7 % longer than the middle one and
-    their fractions worth that much more, so that corners are that much darker.
+    Not line integrals: rays to the picture's corners are 1.7 % longer than the middle one, so a
+    millimetre there is a smaller fraction and counts that much less.
 
     Parameters
     ----------

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.kernels.linpack import inverse
+
 __all__ = ["BoxRays", "camera", "siddon_jacobs"]
 
 # A Euler angle within this cosine of a quarter turn has no neighbours to tell apart.
@@ -86,15 +88,17 @@ def camera(
     moved = np.array(translation, dtype=np.float32).astype(np.float64)
     # The program parses its options as single-precision numbers.
     degrees = np.array(rotation, dtype=np.float32).astype(np.float64)
-    matrix = _from_euler(*(degrees * (math.atan(1.0) * 4.0 / 180.0)))
+    matrix = _from_euler(*(degrees * (math.atan(1.0) * 4.0 / 180.0)).tolist())
     offset = moved + middle - _times(matrix, middle)
-    matrix = _rebuilt(_times(np.eye(3), matrix))  # the gantry stays at zero degrees
+    matrix = _rebuilt(matrix)  # the gantry stays at zero degrees
     offset = offset + np.array([-middle[0], np.float64(distance) - middle[1], -middle[2]])
     matrix = _rebuilt(matrix)
     turn = _from_euler(_CAMERA_ANGLE, 0.0, 0.0)
     matrix, offset = _rebuilt(_times(turn, matrix)), _times(turn, offset)
     # From here the other way round: camera to box.
-    back = np.linalg.inv(matrix)
+    # Where the source's coordinate is a single-precision number (spacings such as 0.703125 mm)
+    # the last bits decide on which side of a voxel's face every ray of the picture enters.
+    back = inverse(matrix)
     source = -_times(back, offset)
     back = _rebuilt(back)
     rows, columns = shape
@@ -202,7 +206,7 @@ def _from_euler(x: float, y: float, z: float) -> NDArray[np.float64]:
     return _times(_times(about_z, about_y), about_x)
 
 
-def _rebuilt(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rebuilt(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     """The rotation that a matrix's Euler angles give back.
 
     Near a quarter turn about y, where every lateral view is, the angle from the arc sine is only
@@ -220,7 +224,7 @@ def _rebuilt(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return _from_euler(x, y, z)
 
 
-def _times(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def _times(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
     """Product of a `(3, 3)` with a `(3, 3)` or `(3,)`, summed in order and without fused steps."""
     if b.ndim == 1:
         return np.asarray(a[:, 0] * b[0] + a[:, 1] * b[1] + a[:, 2] * b[2])

@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from drr.kernels import siddon_jacobs as reference
 from drr.kernels.cpu.siddon_jacobs import siddon_jacobs
+from drr.kernels.linpack import inverse
 from drr.kernels.siddon_jacobs import BoxRays, camera
+
+# SWIG, which wraps ITK, makes types that Python 3.12 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:builtin type [Ss]wig:DeprecationWarning")
 
 SPACING = np.array([4.0, 4.5, 5.3])
 ROTATIONS = [(0, 0, 0), (0, 0, -90), (3, -4, 2), (30, 20, -100), (0, 90, 0), (90, 0, 0)]
@@ -150,3 +154,29 @@ def test_rays_that_single_precision_cannot_follow_still_end() -> None:
         shape=(4, 4),
     )
     assert np.isfinite(siddon_jacobs(volume, tiny, rays, threshold=-100.0)).all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_inverse_by_singular_values_is_an_inverse(n: int) -> None:
+    generator = np.random.default_rng(n)
+    for _ in range(20):
+        matrix = generator.normal(size=(n, n))
+        np.testing.assert_allclose(inverse(matrix) @ matrix, np.eye(n), atol=1e-8)
+    np.testing.assert_array_equal(inverse(np.eye(n)), np.eye(n))
+    np.testing.assert_allclose(inverse(np.diag([1.0, 4.0, 2.0])), np.diag([1.0, 0.25, 0.5]))
+    with pytest.raises(ValueError, match="finite"):
+        inverse(np.full((n, n), np.nan))
+
+
+def test_inverse_is_itk_s_to_the_last_bit() -> None:
+    itk = pytest.importorskip("itk", reason="the reference: pip install itk")
+    generator = np.random.default_rng(0)
+    for angles in [(0.0, 0.0, 0.0), (0.0, 0.0, -np.pi / 2), *generator.uniform(-4, 4, (50, 3))]:
+        transform = itk.Euler3DTransform[itk.D].New()
+        transform.SetComputeZYX(True)
+        transform.SetRotation(*map(float, angles))
+        matrix = transform.GetMatrix()
+        found = itk.array_from_matrix(matrix)
+        wanted = matrix.GetInverse()
+        wanted = np.array([[wanted.get(i, j) for j in range(3)] for i in range(3)])
+        np.testing.assert_array_equal(inverse(found), wanted)
