@@ -46,6 +46,7 @@ _FIRST_BONE_HU = 100.0
 _LAST_LUNG_HU = -200.0
 # CT numbers over which one reading of a voxel gives way to another.
 FADE_HU = 50.0
+_HIGHEST_METAL_HU = 30000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class Material:
 
     def __post_init__(self) -> None:
         rows = read_materials()
-        if self.name not in rows:
+        if not isinstance(self.name, str) or self.name not in rows:
             raise BeamError(
                 f"there is no material {self.name!r}{_nearest(self.name, rows)}; "
                 f"materials are {', '.join(rows)}"
@@ -153,6 +154,7 @@ def calibrate(
         Material of implants; None when dense voxels are bone.
     metal_hu
         Voxels of this CT number and above are the metal, of the density that the number gives.
+        A scan of 12 bits ends at 3071 HU: there metal keeps that, far below its true density.
 
     Returns
     -------
@@ -182,9 +184,11 @@ def calibrate(
         anchors[1:1] = [(_LAST_LUNG_HU, {WATER: lung}), (fat_hu, {ADIPOSE: 1.0})]
     if contrast is not None:
         anchors = _with_contrast(anchors, contrast, energy)
+    metal_hu = number("metal_hu", metal_hu, "HU", _FIRST_BONE_HU + FADE_HU, _HIGHEST_METAL_HU)
     if metal is not None:
         anchors = _with_metal(anchors, metal, metal_hu, energy, contrast)
-    names = dict.fromkeys(name for _, mixture in anchors for name in mixture)
+    found = dict.fromkeys(name for _, mixture in anchors for name in mixture)
+    names = sorted(found, key=lambda name: (name != WATER, name != BONE))
     return (
         tuple(hu for hu, _ in anchors),
         {name: tuple(mixture.get(name, 0.0) for _, mixture in anchors) for name in names},
@@ -229,7 +233,7 @@ def _with_metal(
 ) -> Anchors:
     material = Material(name=metal)
     lowest = _FIRST_BONE_HU if contrast is None else float(contrast[1]) + FADE_HU
-    start = number("metal_hu", metal_hu, "HU", lowest + FADE_HU, 30000.0)
+    start = number("metal_hu", metal_hu, "HU", lowest + FADE_HU, _HIGHEST_METAL_HU)
     pure = 1.0 + material.ct_number(energy) / 1000
     if pure <= 1.0 + start / 1000:
         raise BeamError(
