@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,9 +114,10 @@ class Film:
             raise DisplayError(
                 f"brightest must be a grey above 0 and up to 1, got {self.brightest:g}"
             )
-        if isinstance(self.gains, str) or not isinstance(self.gains, tuple | list):
-            raise DisplayError(f"gains must be a list of numbers, finest first, got {self.gains!r}")
-        gains = tuple(_number("a gain", gain) for gain in self.gains)
+        given: Any = self.gains
+        if not isinstance(given, Sequence) or isinstance(given, str):
+            raise DisplayError(f"gains must be a list of numbers, finest first, got {given!r}")
+        gains = tuple(_number("a gain", gain) for gain in given)
         if len(gains) > _MOST_BANDS or not all(0 <= gain < _TOO_MUCH_GAIN for gain in gains):
             raise DisplayError(
                 f"gains must be up to {_MOST_BANDS} numbers from 0 to below {_TOO_MUCH_GAIN:g} "

@@ -148,9 +148,9 @@ def _reach(geometry: Geometry, volume: Volume, anatomy: Anatomy) -> tuple[float,
         start = np.broadcast_to(np.array(geometry.source), target.shape)
     to_voxel = volume.world_to_voxel
     start, target = (p @ to_voxel[:3, :3].T + to_voxel[:3, 3] for p in (start, target))
-    occupied = anatomy.body.any(axis=0)
+    along_x, along_y = anatomy.body.any(axis=(0, 1)), anatomy.body.any(axis=(0, 2))
     enter, leave = np.zeros(len(target)), np.ones(len(target))
-    for axis, rows in ((0, occupied.any(axis=0)), (1, occupied.any(axis=1))):
+    for axis, rows in ((0, along_x), (1, along_y)):
         block = np.flatnonzero(rows)
         factor = anatomy.factors[2 - axis]
         faces = np.array([block[0], block[-1] + 1]) * factor - 0.5

@@ -70,7 +70,8 @@ class View:
     source_to_detector_distance
         DICOM (0018,1110); `math.inf` is a parallel beam.
     detector_size
-        Height and width, outer edge to outer edge.
+        Height and width, outer edge to outer edge, of the detector or of the field collimated on
+        it (`drr.framing.fit_to_lungs`).
     shape
         Rows and columns of pixels.
     viewed_from

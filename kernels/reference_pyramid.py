@@ -31,13 +31,13 @@ def amplify_bands(
     -------
     `(rows, columns)` float64.
     """
-    image = np.asarray(image, dtype=np.float64)
-    if not gains or min(image.shape) < 2 * smallest:
-        return image.copy()
-    coarse = _halve(_halve(image, 0), 1)
-    detail = image - _widen(coarse, image.shape)
+    fine = np.array(image, dtype=np.float64)
+    if not gains or min(fine.shape) < 2 * smallest:
+        return fine
+    coarse = _halve(_halve(fine, 0), 1)
+    detail = fine - _widen(coarse, fine.shape)
     amplified = detail * (1 + (gains[0] - 1) / (1 + (detail / knee) ** 2))
-    return _widen(amplify_bands(coarse, gains[1:], knee, smallest), image.shape) + amplified
+    return _widen(amplify_bands(coarse, gains[1:], knee, smallest), fine.shape) + amplified
 
 
 def _halve(image: Image, axis: int) -> Image:

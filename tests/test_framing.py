@@ -49,7 +49,7 @@ OUTLINE = np.argwhere(CHEST.lungs)[:, ::-1] @ CHEST.affine[:3, :3].T + CHEST.aff
 def shadow(view: View) -> tuple[float, float, float, float]:
     """Clear mm between the lungs' shadow (blocks' centres) and the top, bottom, left and right."""
     geometry = view.place(CHEST)
-    ends = OUTLINE[:: max(1, len(OUTLINE) // 4000)]
+    ends = OUTLINE[:: max(1, len(OUTLINE) // 1000)]
     pixels = np.array([project_point(geometry, p) for p in (*ends, *extremes(geometry))])
     (top, left), (bottom, right) = pixels.min(axis=0), pixels.max(axis=0)
     return (
@@ -124,7 +124,7 @@ def test_a_turning_series_does_not_jump(secondary: float) -> None:
     assert sizes[0] == sizes[-1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     primary=st.floats(-180, 180),
     secondary=st.floats(-60, 60),
