@@ -28,7 +28,7 @@ from drr.attenuation import Attenuation
 from drr.datasets.shapes import Ellipsoid, Gaussian, Shape, voxelize
 from drr.geometry import Geometry
 from drr.kernels.cpu.project import METHODS
-from drr.projector import Prepared, prepare
+from drr.preparation import Prepared, prepare
 from drr.views import View
 
 Floats = NDArray[np.float64]

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import DisplayError
-
-if TYPE_CHECKING:
-    from drr.projector import Projection
 
 __all__ = ["Window", "default_window"]
 
@@ -78,18 +75,16 @@ class Window:
         return cls(**values)
 
 
-def default_window(projection: Projection) -> Window:
-    """A sigmoid window from the lungs to the bones of one projection.
+def default_window(line_integrals: NDArray[np.floating], *, curve: Curve = "sigmoid") -> Window:
+    """A window from the lungs to the bones of one image.
 
     The 5th and the 97th percentile of the line integrals inside the body (pixels of more than
-    0.3, about 15 mm of water) are shown at 9 % and 91 % of white. Both numbers are rounded, so
-    that the window can be stated, and recorded with the picture.
+    0.3, about 15 mm of water) are shown at 9 % and 91 % of white by the sigmoid curve. Both
+    numbers are rounded, so that the window can be stated, and recorded with the picture.
     """
-    values = projection.line_integrals
-    inside = values[values > 0.3]
+    inside = line_integrals[line_integrals > 0.3]
     if inside.size < 16:
-        return Window(center=1.0, width=2.0)
+        return Window(center=1.0, width=2.0, curve=curve)
     low, high = np.percentile(inside[:: max(1, inside.size // 65536)], [5, 97])
-    return Window(
-        center=round(float(low + high) / 2, 2), width=max(0.1, round(float(high - low) * 0.85, 2))
-    )
+    center, width = float(low + high) / 2, float(high - low) * 0.85
+    return Window(center=round(center, 2), width=max(0.1, round(width, 2)), curve=curve)

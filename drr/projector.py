@@ -1,49 +1,59 @@
-"""`project`: a volume and its views to line integrals."""
+"""`project`: a volume and its views to line integrals, and how those become a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, overload
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 import drr
-from drr.anatomy import Anatomy, find_anatomy
-from drr.attenuation import Attenuation, water
+from drr.attenuation import Attenuation
 from drr.cleanup import CLEANUP_PARAMETERS
-from drr.cleanup import clean as clean_volume
 from drr.errors import ProjectionError
+from drr.framing import fit_to_lungs
 from drr.geometry import Geometry
 from drr.kernels.cpu.intermediate import dominant_axis
-from drr.kernels.cpu.project import METHODS
-from drr.kernels.cpu.project import project as project_on_cpu
-from drr.kernels.cpu.transpose import transposed_copy
+from drr.kernels.cpu.project import METHODS, project_channels
+from drr.looks import check_look, find_look
 from drr.masks import check_mask, thickness
+from drr.preparation import Prepared, prepare
 from drr.views import View, check_geometry, parse_view
 from drr.volume import Volume
 
-__all__ = ["BACKENDS", "Prepared", "Projection", "prepare", "project"]
+if TYPE_CHECKING:
+    from drr.beam import Beam
+    from drr.detector import Detector
+    from drr.looks import Display
+    from drr.randomisation import Draw
+
+__all__ = ["BACKENDS", "Projection", "ViewLike", "project"]
 
 BACKENDS = ("auto", "cpu", "cuda")
 
 ViewLike = str | View | Geometry
+Field = Literal["lungs", "detector"]
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Line integrals of one view and how they were made.
+    """Line integrals of one view, how they were made, and how they are shown.
 
     Parameters
     ----------
     line_integrals
-        `(rows, columns)` float32, attenuation along each ray, dimensionless.
+        `(rows, columns)` float32, dimensionless: minus the logarithm of the signal relative to
+        the open field. Without a polychromatic beam or a detector, attenuation along each ray.
     geometry
         Source, detector and pixels, LPS mm.
     record
-        Everything needed to repeat the image, ready for JSON.
+        Everything needed to repeat the line integrals, ready for JSON.
+    display
+        Mapping to grey levels that the look chose.
+    draw
+        Random effects on the picture, where any were drawn.
     thickness, labels
         With a mask: `(labels, rows, columns)` float32, mm of each label along each ray, and the
         labels' values.
@@ -54,57 +64,16 @@ class Projection:
     line_integrals: NDArray[np.float32]
     geometry: Geometry
     record: dict[str, Any]
+    display: Display
+    draw: Draw | None = None
     thickness: NDArray[np.float32] | None = None
     labels: tuple[int, ...] = ()
     identifiers: Mapping[str, str] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A volume ready to be projected many times: cleaned, with the anatomy that places views.
-
-    Made by `prepare`; `project` takes it wherever it takes a `Volume`.
-    """
-
-    source: Volume
-    volume: Volume
-    anatomy: Anatomy
-    cleaned: bool
-    sha256: str
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What reader, anatomy finder and clean-up did, one sentence each."""
-        return tuple(dict.fromkeys((*self.volume.notes, *self.anatomy.notes)))
-
-    @cached_property
-    def transposed(self) -> NDArray[np.int16]:
-        """Copy with x and y exchanged; doubles the memory, for many lateral views."""
-        return transposed_copy(self.volume.hu)
-
-
-def prepare(
-    volume: Volume, *, clean: bool = True, in_place: bool = False, threads: int | None = None
-) -> Prepared:
-    """Find the patient in a volume and, by default, remove everything else.
-
-    Parameters
-    ----------
-    volume
-        HU in the patient's frame.
-    clean
-        Replace couch, blanket and padding by air.
-    in_place
-        Overwrite the voxels of `volume` instead of copying them; for callers that own it.
-    threads
-        CPU threads; all available ones by default.
-    """
-    digest = volume.sha256  # of what was read, before anything is overwritten
-    anatomy = find_anatomy(volume, threads=threads)
-    ready = volume
-    if clean:
-        ready = clean_volume(volume, anatomy, out=volume.hu if in_place else None, threads=threads)
-    return Prepared(volume, ready, anatomy, clean, digest)
+    def picture(self) -> NDArray[np.float32]:
+        """`(rows, columns)` float32 grey levels, from 0 (black) to 1 (white)."""
+        grey = self.display.apply(self.line_integrals)
+        return grey if self.draw is None else self.draw.picture(grey)
 
 
 @overload
@@ -112,7 +81,12 @@ def project(  # type: ignore[overload-overlap] # a str is also a sequence of str
     volume: Volume | Prepared,
     views: ViewLike = ...,
     *,
-    attenuation: Attenuation | None = ...,
+    look: str = ...,
+    attenuation: Attenuation | Beam | None = ...,
+    detector: Detector | None = ...,
+    field: Field | None = ...,
+    draw: Draw | None = ...,
+    seed: int = ...,
     method: str = ...,
     backend: str = ...,
     threads: int | None = ...,
@@ -125,7 +99,12 @@ def project(
     volume: Volume | Prepared,
     views: Sequence[ViewLike],
     *,
-    attenuation: Attenuation | None = ...,
+    look: str = ...,
+    attenuation: Attenuation | Beam | None = ...,
+    detector: Detector | None = ...,
+    field: Field | None = ...,
+    draw: Draw | None = ...,
+    seed: int = ...,
     method: str = ...,
     backend: str = ...,
     threads: int | None = ...,
@@ -137,7 +116,12 @@ def project(
     volume: Volume | Prepared,
     views: ViewLike | Sequence[ViewLike] = "pa",
     *,
-    attenuation: Attenuation | None = None,
+    look: str = "film",
+    attenuation: Attenuation | Beam | None = None,
+    detector: Detector | None = None,
+    field: Field | None = None,
+    draw: Draw | None = None,
+    seed: int = 0,
     method: str = "shear-warp",
     backend: str = "auto",
     threads: int | None = None,
@@ -153,9 +137,22 @@ def project(
         From `drr.read`, or `prepare` to share its work between calls.
     views
         A view's name (`pa`, `ap-portable`, `ll`, `lao30`), angles (`30,15`), a `View` or a
-        `Geometry`; a sequence of them gives a list.
+        `Geometry`; a sequence of them gives a list. The look `drr-rate` has the views `ap` and
+        `lateral`.
+    look
+        `film`, `physical`, `drr-rate` or `raw`: what the picture shows; see `drr.looks`. The
+        options below replace parts of it.
     attenuation
-        HU to attenuation; water at 60 keV by default.
+        HU to attenuation, or a polychromatic `Beam`.
+    detector
+        What the detector does to the signal; `Detector()` for a perfect one.
+    field
+        `lungs` collimates views to the lungs, `detector` leaves them as they are. A `Geometry` is
+        never changed.
+    draw
+        Random variations of all of this and of the picture, from `Policy.draw`.
+    seed
+        Of the detector's noise.
     method
         `shear-warp` (Joseph's sums, fastest), `joseph` (the same, ray by ray) or `siddon` (exact
         paths through piecewise-constant voxels).
@@ -176,16 +173,23 @@ def project(
 
     Raises
     ------
+    DisplayError
+        For a look that does not exist.
     GeometryError
         For views that cannot be placed or see nothing.
     ProjectionError
         For an unknown method or back-end, a mask that is not of this patient, or a blank image.
     """
+    check_look(look)
     if method not in METHODS:
         raise ProjectionError(f"there is no method {method!r}; methods are {', '.join(METHODS)}")
+    if field not in (None, "lungs", "detector"):
+        raise ProjectionError(f"field must be 'lungs' or 'detector', got {field!r}")
     backend = choose_backend(backend)
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ProjectionError(f"threads must be a whole number above zero, got {threads!r}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ProjectionError(f"seed must be a whole number, zero or more, got {seed!r}")
     single = isinstance(views, str | View | Geometry)
     wanted: Sequence[ViewLike] = [views] if single else list(views)  # type: ignore[list-item,arg-type]
     if not wanted:
@@ -195,36 +199,61 @@ def project(
             f"project needs a Volume (from drr.read), got {type(volume).__name__}; "
             "for a plain array use Volume.from_stored(array, affine)"
         )
+    if look == "drr-rate":
+        if isinstance(volume, Prepared) or {attenuation, detector, field, draw, mask} != {None}:
+            raise ProjectionError(
+                "the look 'drr-rate' is the published recipe, which takes a Volume as it was read "
+                "and settles everything else; leave the other options out"
+            )
+        published = [_published(volume, view, threads) for view in wanted]
+        return published[0] if single else published
+    parts = find_look(look)
+    attenuation = parts.attenuation if attenuation is None else attenuation
+    detector = parts.detector if detector is None else detector
+    field = parts.field if field is None else field
     # Refuse bad names before the work starts.
     parsed = [view if isinstance(view, Geometry) else parse_view(view) for view in wanted]
-    prepared = (
-        prepare(volume, clean=clean, threads=threads) if isinstance(volume, Volume) else volume
-    )
+    if isinstance(volume, Volume):
+        volume = prepare(volume, clean=clean, extend=parts.extend, threads=threads)
     if mask is not None:
-        check_mask(mask, prepared.volume)
-    attenuation = water() if attenuation is None else attenuation
-    placed = [_place(view, prepared) for view in parsed]
-    rays = [geometry.rays(prepared.volume.affine) for geometry in placed]
+        check_mask(mask, volume.source)
+    if draw is not None:
+        parsed = [view if isinstance(view, Geometry) else draw.view(view) for view in parsed]
+    if field == "lungs":
+        size = 1.0 if draw is None else draw.field_size or 1.0
+        parsed = [
+            view if isinstance(view, Geometry) else _collimated(view, volume, size)
+            for view in parsed
+        ]
+    beam, channels = _beam(attenuation, draw)
+    exposed = detector
+    if detector is not None and draw is not None:
+        exposed = replace(detector, **draw.detector_overrides)
+    placed = [_place(view, volume) for view in parsed]
+    rays = [geometry.rays(volume.volume.affine) for geometry in placed]
     # A transposed copy costs about what it saves in two lateral views.
-    sideways = sum(dominant_axis(bundle) == 0 for bundle in rays)
+    sideways = sum(dominant_axis(bundle) == 0 for bundle in rays) * len(channels)
     transpose = method == "shear-warp" and sideways > 2
     projections = []
     for view, geometry, bundle in zip(parsed, placed, rays, strict=True):
-        image = project_on_cpu(
-            prepared.volume.hu,
-            attenuation.mapping,
+        images = project_channels(
+            volume.volume.hu,
+            [channel.mapping for channel in channels],
             bundle,
             method=method,
             anti_aliasing=anti_aliasing,
             threads=threads,
-            transposed=prepared.transposed if transpose else None,
+            transposed=volume.transposed if transpose else None,
         )
-        if not image.any():
+        if not images.any():
             raise ProjectionError(
-                f"the image of {prepared.volume.name} is blank: no ray meets anything denser than "
-                f"{attenuation.hu[0]:g} HU before the detector; 'drr inspect' shows what the scan "
+                f"the image of {volume.volume.name} is blank: no ray meets anything denser than "
+                f"{channels[0].hu[0]:g} HU before the detector; 'drr inspect' shows what the scan "
                 "holds"
             )
+        image = images[0] if beam is None else beam.line_integrals(images)
+        if exposed is not None:
+            image = exposed.detect(image, geometry, seed=seed, threads=threads)
         values: NDArray[np.float32] | None = None
         labels: tuple[int, ...] = ()
         if mask is not None:
@@ -238,21 +267,28 @@ def project(
                 record={
                     "drr": drr.__version__,
                     "input": {
-                        "sha256": prepared.sha256,
-                        "shape": list(prepared.volume.shape),
-                        "spacing": prepared.volume.spacing.round(6).tolist(),
+                        "sha256": volume.sha256,
+                        "shape": list(volume.source.shape),
+                        "spacing": volume.source.spacing.round(6).tolist(),
                     },
+                    "look": look,
                     "view": view.to_dict() if isinstance(view, View) else None,
+                    "recipe": None,
                     "attenuation": attenuation.to_dict(),
-                    "cleanup": dict(CLEANUP_PARAMETERS) if prepared.cleaned else None,
+                    "detector": None if detector is None else detector.to_dict(),
+                    "seed": seed,
+                    "cleanup": dict(CLEANUP_PARAMETERS) if volume.cleaned else None,
+                    "extension": None if volume.extension is None else list(volume.extension),
                     "method": method,
                     "backend": backend,
                     "anti_aliasing": anti_aliasing,
                     "cpu": _cpu(),
                 },
+                display=parts.develop(image, geometry, volume.anatomy),
+                draw=draw,
                 thickness=values,
                 labels=labels,
-                identifiers=prepared.source.identifiers,
+                identifiers=volume.source.identifiers,
             )
         )
     return projections[0] if single else projections
@@ -269,6 +305,63 @@ def choose_backend(backend: str) -> str:
             f"drr {drr.__version__} has no CUDA kernels yet; use backend='cpu' or 'auto'"
         )
     return "cpu"
+
+
+def _collimated(view: View, prepared: Prepared, size: float) -> View:
+    """The view with its field fitted to the lungs, times a factor on the field's size."""
+    fitted = fit_to_lungs(view, prepared.anatomy)
+    height, width = fitted.detector_size
+    return replace(fitted, detector_size=(height * size, width * size))
+
+
+def _beam(
+    attenuation: Attenuation | Beam, draw: Draw | None
+) -> tuple[Beam | None, tuple[Attenuation, ...]]:
+    """The beam, if it is polychromatic, and what is projected, with what was drawn of both."""
+    if isinstance(attenuation, Attenuation):
+        beam, channels = None, (attenuation,)
+    else:
+        kvp = None if draw is None else draw.kvp
+        beam = attenuation if kvp is None else replace(attenuation, kvp=kvp)
+        channels = beam.channels
+    if draw is not None:
+        channels = tuple(draw.attenuation(channel) for channel in channels)
+    return beam, channels
+
+
+def _published(volume: Volume, view: ViewLike, threads: int | None) -> Projection:
+    """What the published recipe makes of a volume; its path sums stand for line integrals."""
+    from drr.drr_rate import MinMax, drr_rate
+
+    if not isinstance(view, str):
+        raise ProjectionError(
+            f"the look 'drr-rate' has the views 'ap' and 'lateral' of the published recipe, "
+            f"not {view!r}"
+        )
+    image = drr_rate(volume, view, threads=threads)
+    made = image.record
+    return Projection(
+        line_integrals=image.path_sums.astype(np.float32),
+        geometry=image.geometry,
+        record={
+            "drr": made["drr"],
+            "input": {key: made["input"][key] for key in ("sha256", "shape", "spacing")},
+            "look": "drr-rate",
+            "view": None,
+            "recipe": {key: made[key] for key in made if key not in ("drr", "input")},
+            "attenuation": None,
+            "detector": None,
+            "seed": 0,
+            "cleanup": None,
+            "extension": None,
+            "method": "siddon",
+            "backend": "cpu",
+            "anti_aliasing": False,
+            "cpu": _cpu(),
+        },
+        display=MinMax(),
+        identifiers=volume.identifiers,
+    )
 
 
 def _place(view: View | Geometry, prepared: Prepared) -> Geometry:

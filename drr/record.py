@@ -5,10 +5,11 @@ A JSON object, written as `<image's name>.json` and embedded where the format ha
 ================  ================================================================================
 `record_version`  version of this layout
 `notice`          not for diagnosis
-`projection`      input digest, view, attenuation, clean-up, method, back-end, versions
+`projection`      input digest, look, view, beam, detector, clean-up, method, versions
 `geometry`        source, detector and pixel vectors in LPS mm (`Geometry.to_dict`)
 `geometry_repr`   the same as Python source
-`display`         mapping from line integrals to the picture (`Window.to_dict`), or null
+`display`         mapping from line integrals to the picture and its kind, or null
+`draw`            random effects that were drawn (`Draw.to_dict`), or null
 `output`          file format, quantity, pixel type and size
 `thickness`       labels projected along, with their unit, or null
 `identifiers`     patient and study attributes, only when the user asked to keep them
@@ -27,10 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 from drr.errors import DRRError, ReadError
 from drr.geometry import Geometry
+from drr.looks import display_from_dict, display_to_dict
 
 if TYPE_CHECKING:
-    from drr.display import Window
+    from drr.looks import Display
     from drr.projector import Projection
+    from drr.randomisation import Draw
 
 __all__ = [
     "NOTICE",
@@ -42,7 +45,7 @@ __all__ = [
     "read_limited",
 ]
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 NOTICE = "Synthetic radiograph computed from a CT scan. Not for diagnosis."
 # A record is a few kilobytes; anything near this is another file.
 MAX_BYTES = 4 << 20
@@ -54,6 +57,7 @@ _KEYS = {
     "geometry": dict,
     "geometry_repr": str,
     "display": (dict, type(None)),
+    "draw": (dict, type(None)),
     "output": dict,
     "thickness": (dict, type(None)),
 }
@@ -61,9 +65,14 @@ _OPTIONAL_KEYS = {"identifiers": dict}
 _PROJECTION_KEYS = {
     "drr": str,
     "input": dict,
+    "look": str,
     "view": (dict, type(None)),
-    "attenuation": dict,
+    "recipe": (dict, type(None)),
+    "attenuation": (dict, type(None)),
+    "detector": (dict, type(None)),
+    "seed": int,
     "cleanup": (dict, type(None)),
+    "extension": (list, type(None)),
     "method": str,
     "backend": str,
     "anti_aliasing": bool,
@@ -101,8 +110,10 @@ class Record:
         `Projection.record`: what the projection was made from and with.
     geometry
         The geometry, exactly.
-    window
-        The display mapping, or None for an output of line integrals.
+    display
+        Mapping to grey levels, or None for an output of line integrals.
+    draw
+        Random effects that were drawn, or None.
     output
         Format, quantity, pixel type and size of the image.
     labels
@@ -113,7 +124,8 @@ class Record:
 
     projection: Mapping[str, Any]
     geometry: Geometry
-    window: Window | None
+    display: Display | None
+    draw: Draw | None
     output: Mapping[str, Any]
     labels: tuple[int, ...] = ()
     identifiers: Mapping[str, str]
@@ -122,18 +134,19 @@ class Record:
 def build_record(
     projection: Projection,
     *,
-    window: Window | None,
     output: Mapping[str, Any],
     keep_identifiers: bool = False,
 ) -> dict[str, Any]:
     """Assemble the record of one image that is about to be written."""
+    shown = output["quantity"] == "picture"
     record: dict[str, Any] = {
         "record_version": RECORD_VERSION,
         "notice": NOTICE,
         "projection": dict(projection.record),
         "geometry": projection.geometry.to_dict(),
         "geometry_repr": repr(projection.geometry),
-        "display": None if window is None else window.to_dict(),
+        "display": display_to_dict(projection.display) if shown else None,
+        "draw": None if projection.draw is None else projection.draw.to_dict(),
         "output": dict(output),
         "thickness": None
         if projection.thickness is None
@@ -185,7 +198,8 @@ def load_record(path: str | Path) -> Record:
     return Record(
         projection=record["projection"],
         geometry=geometry,
-        window=_window(record["display"], path),
+        display=_display(record["display"], path),
+        draw=_draw(record["draw"], path),
         output=record["output"],
         labels=_labels(record["thickness"], path),
         identifiers=record.get("identifiers", {}),
@@ -267,15 +281,24 @@ def _kind(value: Any) -> str:
     return _JSON_NAMES.get(type(value), "a number")
 
 
-def _window(display: Mapping[str, Any] | None, path: Path) -> Window | None:
-    if display is None:
+def _display(values: Mapping[str, Any] | None, path: Path) -> Display | None:
+    if values is None:
         return None
-    from drr.display import Window
-
     try:
-        return Window.from_dict(display)
+        return display_from_dict(values)
     except (DRRError, TypeError, ValueError) as error:
         raise ReadError(f"{path}: its display mapping cannot be used: {error}") from None
+
+
+def _draw(values: Mapping[str, Any] | None, path: Path) -> Draw | None:
+    if values is None:
+        return None
+    from drr.randomisation import Draw
+
+    try:
+        return Draw.from_dict(values)
+    except (DRRError, TypeError, ValueError) as error:
+        raise ReadError(f"{path}: its random effects cannot be used: {error}") from None
 
 
 def _labels(thickness: Mapping[str, Any] | None, path: Path) -> tuple[int, ...]:

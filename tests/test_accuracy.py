@@ -17,7 +17,7 @@ import drr
 from drr.attenuation import Attenuation
 from drr.datasets.shapes import Box, Ellipsoid, Gaussian, Shape, voxelize
 from drr.geometry import Geometry
-from drr.projector import Prepared, prepare
+from drr.preparation import Prepared, prepare
 from drr.views import View
 
 METHODS = ("siddon", "joseph", "shear-warp")

@@ -182,7 +182,7 @@ def test_image_options_reach_the_record(ct: Path) -> None:
         *("--no-anti-aliasing", "--threads", "1", "-o", "x.png"),
     )
     record = record_of("x.png")
-    assert record.window.to_dict() == {
+    assert record.display.to_dict() == {
         "center": 2.5,
         "width": 4.0,
         "curve": "linear",
@@ -190,9 +190,50 @@ def test_image_options_reach_the_record(ct: Path) -> None:
     }
     assert np.asarray(Image.open("x.png")).dtype == np.uint16
     assert record.projection["method"] == "siddon"
-    assert record.projection["attenuation"]["name"] == "water-80keV"
+    assert record.projection["attenuation"]["name"] == "tissue-80keV"
     assert record.projection["cleanup"] is None
     assert record.projection["anti_aliasing"] is False
+
+
+@pytest.mark.parametrize("look", ["film", "physical", "raw", "drr-rate"])
+def test_every_look_is_recorded_and_repeated(ct: Path, look: str) -> None:
+    size = () if look == "drr-rate" else SMALL
+    view = "lateral" if look == "drr-rate" else "ll"
+    succeed("project", ct, *size, "--look", look, "-v", view, "--invert", "-o", "x.png")
+    record = record_of("x.png")
+    assert record.projection["look"] == look
+    assert record.display is not None
+    assert record.display.invert
+    assert (record.projection["detector"] is not None) == (look == "physical")
+    succeed("project", ct, "--from", "x.png.json", "-o", "y.png")
+    assert Path("y.png").read_bytes() == Path("x.png").read_bytes()
+
+
+def test_random_variations_are_recorded_and_repeated(ct: Path) -> None:
+    options = ("--look", "physical", "--randomise", "chest", "--seed", "3", *SMALL)
+    succeed("project", ct, *options, "-v", "pa", "-v", "ll", "-o", "{view}.png")
+    draws = [record_of(f"{view}.png").draw for view in ("pa", "ll")]
+    assert None not in draws
+    assert [draw.index for draw in draws] == [0, 1]
+    for view in ("pa", "ll"):
+        succeed("project", ct, "--from", f"{view}.png.json", "-o", f"{view}2.png")
+        assert Path(f"{view}2.png").read_bytes() == Path(f"{view}.png").read_bytes()
+
+
+def test_a_policy_can_be_a_file(ct: Path) -> None:
+    Path("mine.json").write_text('{"preset": "none", "invert": 1.0}', "utf-8")
+    succeed("project", ct, *SMALL, "--randomise", "mine.json", "-o", "x.png")
+    assert record_of("x.png").draw.invert is True
+
+
+def test_the_beam_and_the_detector_can_be_chosen(ct: Path) -> None:
+    options = ("--kvp", "90", "--detector-model", "portable", "--exposure", "1", "--seed", "5")
+    succeed("project", ct, *SMALL, *options, "-o", "x.png")
+    made = record_of("x.png").projection
+    assert made["attenuation"]["kvp"] == 90
+    assert made["detector"]["receptor_air_kerma"] == 1
+    assert made["detector"]["grid"] is None
+    assert made["seed"] == 5
 
 
 def test_record_repeats_the_image_to_the_bit(ct: Path) -> None:
@@ -328,6 +369,15 @@ def test_mask_is_written_as_thickness_once_for_all_formats(ct: Path, phantom: Pa
         (["--detector", "nan"], "finite"),
         (["--kev", "1"], "keV"),
         (["--window", "2,0"], "width"),
+        (["--look", "flim"], "did you mean 'film'"),
+        (["--look", "drr-rate", "--kev", "60"], "leave out --kev"),
+        (["--look", "drr-rate", "-v", "pa"], "it has AP and LATERAL"),
+        (["--kvp", "300"], "150"),
+        (["--kev", "60", "--kvp", "90"], "leave one out"),
+        (["--detector-model", "flatpanel"], "did you mean 'flat-panel'"),
+        (["--exposure", "-1"], "receptor_air_kerma"),
+        (["--randomise", "chst"], "did you mean 'chest'"),
+        (["--randomise", "absent.json"], "cannot be read"),
         (["--window", "nan,1"], "finite"),
         (["--backend", "cuda"], "CUDA"),
         (["--mask", "nothing.nii"], "nothing.nii"),

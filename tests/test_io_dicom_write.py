@@ -31,9 +31,14 @@ WINDOW = Window(center=4.0, width=5.0, curve="sigmoid")
 RECORD: dict[str, Any] = {
     "drr": "0.1.0",
     "input": {"sha256": "ab" * 32, "shape": [40, 50, 60], "spacing": [0.7, 0.7, 2.5]},
+    "look": "film",
     "view": None,
+    "recipe": None,
     "attenuation": {"name": "water"},
+    "detector": None,
+    "seed": 0,
     "cleanup": None,
+    "extension": None,
     "method": "shear-warp",
     "backend": "cpu",
     "anti_aliasing": True,
@@ -91,6 +96,7 @@ def projection(geometry: Geometry, **changes: Any) -> Projection:
         "line_integrals": generator.uniform(0, 9, geometry.shape).astype(np.float32),
         "geometry": geometry,
         "record": RECORD,
+        "display": WINDOW,
         "identifiers": IDENTIFIERS,
     }
     return Projection(**values | changes)
@@ -100,7 +106,7 @@ def written(
     folder: Path, geometry: Geometry, *, changes: dict[str, Any] | None = None, **options: Any
 ) -> Any:
     path = folder / "a.dcm"
-    options = {"window": WINDOW, "force": True} | options
+    options = {"display": WINDOW, "force": True} | options
     return pydicom.dcmread(write(path, projection(geometry, **(changes or {})), **options))
 
 
@@ -147,7 +153,7 @@ def test_sign_follows_the_polarity(tmp_path: Path) -> None:
     bright = written(tmp_path, placed("pa"))
     assert bright.PixelIntensityRelationshipSign == -1
     dark_window = Window(center=4.0, width=5.0, invert=True)
-    dark = written(tmp_path, placed("pa"), window=dark_window)
+    dark = written(tmp_path, placed("pa"), display=dark_window)
     assert dark.PixelIntensityRelationshipSign == 1
     assert dark.PhotometricInterpretation == "MONOCHROME2"
     corr = np.corrcoef(bright.pixel_array.ravel(), dark.pixel_array.ravel())[0, 1]

@@ -57,6 +57,7 @@ def projection(geometry: Geometry = PA, *, labels: tuple[int, ...] = (), **chang
         "line_integrals": line_integrals,
         "geometry": geometry,
         "record": RECORD,
+        "display": WINDOW,
         "thickness": generator.uniform(0, 90, (len(labels), rows, columns)).astype(np.float32)
         if labels
         else None,
@@ -69,9 +70,14 @@ def projection(geometry: Geometry = PA, *, labels: tuple[int, ...] = (), **chang
 RECORD = {
     "drr": "0.1.0",
     "input": {"sha256": "ab" * 32, "shape": [40, 50, 60], "spacing": [0.7, 0.7, 2.5]},
+    "look": "film",
     "view": {"name": "pa"},
+    "recipe": None,
     "attenuation": {"name": "water"},
+    "detector": None,
+    "seed": 0,
     "cleanup": None,
+    "extension": None,
     "method": "shear-warp",
     "backend": "cpu",
     "anti_aliasing": True,
@@ -85,7 +91,7 @@ RECORD = {
 @pytest.mark.parametrize("bits", [8, 16])
 def test_png_holds_the_window_of_the_line_integrals(tmp_path: Path, bits: Any) -> None:
     made = projection()
-    path = write(tmp_path / "a.png", made, window=WINDOW, bits=bits)
+    path = write(tmp_path / "a.png", made, display=WINDOW, bits=bits)
     levels = 2**bits - 1
     expected = np.rint(WINDOW.apply(made.line_integrals).astype(np.float64) * levels)
     with Image.open(path) as image:
@@ -100,7 +106,7 @@ def test_png_holds_the_window_of_the_line_integrals(tmp_path: Path, bits: Any) -
 
 
 def test_png_carries_its_record_and_the_pixel_size_at_the_detector(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.png", projection(), window=WINDOW)
+    path = write(tmp_path / "a.png", projection(), display=WINDOW)
     with Image.open(path) as image:
         image.load()
         assert json.loads(image.text["drr-record"]) == json.loads(read_text(path))
@@ -191,7 +197,7 @@ def test_thickness_of_labels_has_a_file_of_its_own(tmp_path: Path) -> None:
     for suffix in (".png", ".nii.gz", ".mha", ".tif", ".npy"):
         folder = tmp_path / suffix[1:]
         folder.mkdir()
-        path = write(folder / f"x.y{suffix}", made, window=WINDOW)
+        path = write(folder / f"x.y{suffix}", made, display=WINDOW)
         image = nibabel.load(folder / "x.y_thickness.nii.gz")
         stored = np.asarray(image.dataobj)
         assert stored.shape == (31, 24, 1, 3)
@@ -204,32 +210,32 @@ def test_thickness_of_labels_has_a_file_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_record_lies_beside_every_image(tmp_path: Path, suffix: str) -> None:
-    path = write(tmp_path / f"a{suffix}", projection(), window=WINDOW)
+    path = write(tmp_path / f"a{suffix}", projection(), display=WINDOW)
     assert sorted(os.listdir(tmp_path)) == [f"a{suffix}", f"a{suffix}.json"]
     record = load_record(f"{path}.json")
     assert record.geometry == PA
     is_picture = suffix in (".png", ".dcm")
-    assert record.window == (WINDOW if is_picture else None)
+    assert record.display == (WINDOW if is_picture else None)
     assert record.output["quantity"] == ("picture" if is_picture else "line integral")
     assert record.projection == RECORD
 
 
 def test_no_record_beside_when_asked(tmp_path: Path) -> None:
-    write(tmp_path / "a.png", projection(), window=WINDOW, sidecar=False)
+    write(tmp_path / "a.png", projection(), display=WINDOW, sidecar=False)
     assert os.listdir(tmp_path) == ["a.png"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_same_projection_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
-    one = write(tmp_path / f"a{suffix}", projection(labels=(2,)), window=WINDOW)
-    two = write(tmp_path / f"b{suffix}", projection(labels=(2,)), window=WINDOW)
+    one = write(tmp_path / f"a{suffix}", projection(labels=(2,)), display=WINDOW)
+    two = write(tmp_path / f"b{suffix}", projection(labels=(2,)), display=WINDOW)
     assert one.read_bytes() == two.read_bytes()
     assert read_text(one) == read_text(two)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_nothing_identifies_the_patient_or_the_machine(tmp_path: Path, suffix: str) -> None:
-    write(tmp_path / f"a{suffix}", projection(labels=(2,)), window=WINDOW)
+    write(tmp_path / f"a{suffix}", projection(labels=(2,)), display=WINDOW)
     for file in tmp_path.iterdir():
         content = file.read_bytes()
         for secret in (b"Doe", b"4711", str(tmp_path).encode(), str(Path.home()).encode() + b"/"):
@@ -237,18 +243,18 @@ def test_nothing_identifies_the_patient_or_the_machine(tmp_path: Path, suffix: s
 
 
 def test_identifiers_are_kept_on_request(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.png", projection(), window=WINDOW, keep_identifiers=True)
+    path = write(tmp_path / "a.png", projection(), display=WINDOW, keep_identifiers=True)
     assert load_record(f"{path}.json").identifiers["PatientID"] == "MRN-4711"
 
 
 def test_default_window_is_recorded(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", projection())
-    assert load_record(f"{path}.json").window is not None
+    assert load_record(f"{path}.json").display is not None
 
 
 def test_the_mark_is_visible_and_recorded(tmp_path: Path) -> None:
-    plain = write(tmp_path / "a.png", projection(), window=WINDOW)
-    marked = write(tmp_path / "b.png", projection(), window=WINDOW, mark=True)
+    plain = write(tmp_path / "a.png", projection(), display=WINDOW)
+    marked = write(tmp_path / "b.png", projection(), display=WINDOW, mark=True)
     with Image.open(plain) as a, Image.open(marked) as b:
         changed = np.asarray(a) != np.asarray(b)
         corner = np.asarray(b)[-12:-1, 1:58]
@@ -274,10 +280,10 @@ def test_existing_files_are_kept_without_force(tmp_path: Path, suffix: str) -> N
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"precious")
     with pytest.raises(WriteError, match=r"a\..*exists already.*--force"):
-        write(path, projection(), window=WINDOW)
+        write(path, projection(), display=WINDOW)
     assert path.read_bytes() == b"precious"
     assert os.listdir(tmp_path) == [path.name]
-    write(path, projection(), window=WINDOW, force=True)
+    write(path, projection(), display=WINDOW, force=True)
     assert path.read_bytes() != b"precious"
 
 
@@ -285,7 +291,7 @@ def test_existing_files_are_kept_without_force(tmp_path: Path, suffix: str) -> N
 def test_existing_neighbours_are_kept_too(tmp_path: Path, neighbour: str) -> None:
     (tmp_path / neighbour).write_bytes(b"precious")
     with pytest.raises(WriteError, match=neighbour):
-        write(tmp_path / "a.png", projection(labels=(1,)), window=WINDOW)
+        write(tmp_path / "a.png", projection(labels=(1,)), display=WINDOW)
     assert os.listdir(tmp_path) == [neighbour]
 
 
@@ -301,7 +307,7 @@ def test_existing_neighbours_are_kept_too(tmp_path: Path, neighbour: str) -> Non
         ("a.tif", {"mark": True}, "holds line integrals"),
         ("missing/a.png", {}, "folder .*missing does not exist"),
         ("folder.png", {}, "exists and is not a file"),
-        ("a.png", {"window": (2.5, 4)}, r"window must be a .*Window.* got \(2\.5, 4\)"),
+        ("a.png", {"display": (2.5, 4)}, r"display must map .*Window.* got \(2\.5, 4\)"),
     ],
 )
 def test_what_cannot_be_written_is_refused(
@@ -309,7 +315,7 @@ def test_what_cannot_be_written_is_refused(
 ) -> None:
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(WriteError, match=message):
-        write(tmp_path / name, projection(), **({"window": WINDOW} | options))
+        write(tmp_path / name, projection(), **({"display": WINDOW} | options))
     assert os.listdir(tmp_path) == ["folder.png"]
 
 
@@ -321,7 +327,7 @@ def test_only_a_projection_can_be_written(tmp_path: Path) -> None:
 
 def test_a_picture_too_small_for_the_mark_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"a\.png.*24 x 31 pixels is too small"):
-        write(tmp_path / "a.png", projection(tilted()), window=WINDOW, mark=True)
+        write(tmp_path / "a.png", projection(tilted()), display=WINDOW, mark=True)
     assert os.listdir(tmp_path) == []
 
 
@@ -345,7 +351,7 @@ def test_values_that_are_no_image_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="a folder where not even root may write")
 def test_an_unwritable_folder_is_named() -> None:
     with pytest.raises(WriteError, match=r"/proc/self/a\.png\.json: cannot be written"):
-        write("/proc/self/a.png", projection(), window=WINDOW)
+        write("/proc/self/a.png", projection(), display=WINDOW)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
@@ -358,7 +364,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     real_write = atomic._write
     monkeypatch.setattr(atomic, "_write", on_a_full_disk)
     with pytest.raises(WriteError, match=r"a\.png\.json: cannot be written: .*free some space"):
-        write(tmp_path / "a.png", projection(), window=WINDOW)
+        write(tmp_path / "a.png", projection(), display=WINDOW)
     assert os.listdir(tmp_path) == []
 
 
@@ -373,7 +379,7 @@ def test_a_failure_between_files_takes_all_back(
     real_replace = os.replace
     monkeypatch.setattr(os, "replace", only_once)
     with pytest.raises(WriteError, match=r"a\.png: cannot be written: Input/output error"):
-        write(tmp_path / "a.png", projection(), window=WINDOW)
+        write(tmp_path / "a.png", projection(), display=WINDOW)
     assert os.listdir(tmp_path) == []
 
 
@@ -384,7 +390,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(atomic, "_write", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "a.png", projection(), window=WINDOW)
+        write(tmp_path / "a.png", projection(), display=WINDOW)
     assert os.listdir(tmp_path) == []
 
 

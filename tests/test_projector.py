@@ -10,9 +10,13 @@ import pytest
 
 import drr
 from drr.attenuation import water
-from drr.errors import GeometryError, ProjectionError
+from drr.beam import Beam
+from drr.drr_rate import drr_rate
+from drr.errors import DisplayError, GeometryError, ProjectionError
 from drr.geometry import Geometry, project_point
-from drr.projector import Prepared, prepare, project
+from drr.preparation import Prepared, prepare
+from drr.projector import project
+from drr.randomisation import Draw, policy
 from drr.views import VIEW_NAMES, View, parse_view
 from drr.volume import Volume
 
@@ -88,7 +92,7 @@ def test_an_impulse_lands_where_the_geometry_says(volume):
     prepared = replace(prepared, volume=impulse)
     for name in VIEW_NAMES:
         for method in ("siddon", "joseph", "shear-warp"):
-            shot = project(prepared, parse_view(name, shape=(240, 200)), method=method)
+            shot = project(prepared, parse_view(name, shape=(240, 200)), method=method, look="raw")
             image = shot.line_integrals.astype(float).clip(0)
             row = (image.sum(axis=1) * np.arange(240)).sum() / image.sum()
             column = (image.sum(axis=0) * np.arange(200)).sum() / image.sum()
@@ -109,6 +113,8 @@ def test_the_record_repeats_the_image_bit_for_bit(volume):
     again = project(
         volume,
         View.from_dict(record["view"]),
+        look=record["look"],
+        field="detector",  # the recorded view has the field that was fitted
         method=record["method"],
         backend=record["backend"],
         anti_aliasing=record["anti_aliasing"],
@@ -150,7 +156,7 @@ def test_many_lateral_views_use_a_transposed_copy_and_agree(volume):
 
 def test_methods_agree(volume):
     images = [
-        project(volume, small("pa"), method=m, anti_aliasing=False).line_integrals
+        project(volume, small("pa"), look="raw", method=m, anti_aliasing=False).line_integrals
         for m in ("siddon", "joseph", "shear-warp")
     ]
     assert np.abs(images[1] - images[2]).max() < 1e-4
@@ -159,10 +165,10 @@ def test_methods_agree(volume):
 
 def test_explicit_geometry_and_parallel_beams(volume):
     placed = small("pa").place(prepare(volume).anatomy)
-    shot = project(volume, placed)
+    shot = project(volume, placed, look="raw")
     assert shot.record["view"] is None
     assert shot.geometry == placed
-    parallel = project(volume, small("pa", source_to_detector_distance=math.inf))
+    parallel = project(volume, small("pa", source_to_detector_distance=math.inf), look="raw")
     assert parallel.geometry.source is None
     # Parallel rays do not magnify.
     assert (parallel.line_integrals > 1).sum() < (shot.line_integrals > 1).sum()
@@ -209,3 +215,70 @@ def test_identifiers_travel_beside_the_record_not_in_it(volume):
     shot = project(named, small("pa"))
     assert shot.identifiers == {"PatientName": "Doe^Jane"}
     assert "Doe" not in json.dumps(shot.record)
+
+
+def test_the_film_look_is_framed_extended_and_shown(volume):
+    film, raw = project(volume, "pa"), project(volume, "pa", look="raw")
+    assert film.record["look"] == "film"
+    assert film.record["extension"] is not None
+    assert raw.record["extension"] is None
+    assert max(film.geometry.detector_size) < max(raw.geometry.detector_size) == 430
+    grey = film.picture()
+    assert grey.shape == film.geometry.shape
+    assert 0 <= grey.min() < 0.1
+    assert 0.8 < grey.max() <= 1
+
+
+def test_a_field_can_be_kept_and_a_geometry_is_never_changed(volume):
+    kept = project(volume, small("pa"), field="detector")
+    assert kept.geometry == small("pa").place(prepare(volume).anatomy)
+    assert project(volume, kept.geometry, field="lungs").geometry == kept.geometry
+
+
+def test_a_beam_projects_its_materials_and_hardens(volume):
+    beam = project(volume, small("pa"), attenuation=Beam(kvp=120), look="raw").line_integrals
+    hard = project(volume, small("pa"), attenuation=Beam(kvp=60), look="raw").line_integrals
+    inside = beam > 1
+    assert (hard[inside] > beam[inside]).all(), "lower energies are attenuated more"
+    # Thicker parts harden the beam: attenuation grows less than in proportion.
+    ratio = hard[inside] / beam[inside]
+    assert np.corrcoef(ratio, beam[inside])[0, 1] < 0
+
+
+def test_noise_follows_the_seed(volume):
+    shots = [project(volume, small("pa"), look="physical", seed=seed) for seed in (1, 1, 2)]
+    first, again, other = (shot.line_integrals for shot in shots)
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).mean() > 0.5
+
+
+def test_a_draw_changes_view_beam_and_picture_and_repeats(volume):
+    draw = policy("chest").draw(seed=1, index=2)
+    varied = project(volume, small("pa"), look="physical", draw=draw)
+    plain = project(volume, small("pa"), look="physical")
+    assert varied.geometry != plain.geometry
+    again = project(
+        volume,
+        varied.geometry,
+        look="physical",
+        draw=Draw.from_dict(json.loads(json.dumps(draw.to_dict()))),
+    )
+    np.testing.assert_array_equal(again.picture(), varied.picture())
+
+
+def test_drr_rate_is_the_published_recipe(volume):
+    shot = project(volume, "AP", look="drr-rate")
+    made = drr_rate(volume, "AP")
+    np.testing.assert_array_equal(shot.line_integrals, made.path_sums)
+    np.testing.assert_array_equal(np.rint(shot.picture() * 255), made.picture)
+    with pytest.raises(ProjectionError, match="as it was read"):
+        project(prepare(volume), "AP", look="drr-rate")
+
+
+def test_refuses_looks_and_fields_that_do_not_exist(volume):
+    with pytest.raises(DisplayError, match="did you mean 'physical'"):
+        project(volume, look="phisical")
+    with pytest.raises(ProjectionError, match="'lungs' or 'detector'"):
+        project(volume, field="chest")
+    with pytest.raises(ProjectionError, match="seed"):
+        project(volume, seed=-1)

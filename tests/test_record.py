@@ -14,6 +14,7 @@ import pytest
 from drr.display import Window
 from drr.errors import ReadError
 from drr.geometry import Geometry
+from drr.randomisation import Draw
 from drr.record import build_record, dump_record, load_record
 
 WINDOW = Window(center=3.3, width=5.1, curve="sigmoid", invert=True)
@@ -28,14 +29,20 @@ GEOMETRY = Geometry(
 PROJECTION = {
     "drr": "0.1.0",
     "input": {"sha256": "ab" * 32, "shape": [40, 50, 60], "spacing": [0.7, 0.7, 2.5]},
+    "look": "film",
     "view": {"name": "pa"},
+    "recipe": None,
     "attenuation": {"name": "water"},
+    "detector": None,
+    "seed": 7,
     "cleanup": None,
+    "extension": [35.0, 0.0],
     "method": "shear-warp",
     "backend": "cpu",
     "anti_aliasing": True,
     "cpu": "generic",
 }
+DRAW = Draw(seed=3, index=5, gamma=1.1, bone=1.5)
 OUTPUT = {
     "format": "png",
     "quantity": "picture",
@@ -55,8 +62,10 @@ def record(**options: Any) -> dict[str, Any]:
         thickness=np.zeros((2, 6, 9), np.float32),
         labels=(5, 11),
         identifiers={"PatientID": "MRN-4711"},
+        display=WINDOW,
+        draw=DRAW,
     )
-    return build_record(projection, window=WINDOW, output=OUTPUT, **options)
+    return build_record(projection, output=OUTPUT, **options)
 
 
 def save(folder: Path, content: Any) -> Path:
@@ -68,7 +77,8 @@ def save(folder: Path, content: Any) -> Path:
 def test_everything_comes_back_exactly(tmp_path: Path) -> None:
     back = load_record(save(tmp_path, dump_record(record())))
     assert back.geometry == GEOMETRY
-    assert back.window == WINDOW
+    assert back.display == WINDOW
+    assert back.draw == DRAW
     assert back.projection == PROJECTION
     assert back.output == OUTPUT
     assert back.labels == (5, 11)
@@ -88,7 +98,7 @@ def test_a_parallel_beam_and_line_integrals_come_back(tmp_path: Path) -> None:
     content |= {"display": None, "thickness": None}
     back = load_record(save(tmp_path, content))
     assert back.geometry == parallel
-    assert back.window is None
+    assert back.display is None
     assert back.labels == ()
 
 
@@ -159,7 +169,7 @@ def test_unknown_keys_of_geometry_and_display_are_named(tmp_path: Path, section:
         ('{"a": NaN}', "NaN is not a JSON number"),
         ('{"a": 1, "a": 2}', "'a' occurs twice"),
         ("{}", "no record_version"),
-        ('{"record_version": 2}', "record_version 2, but this release reads version 1"),
+        ('{"record_version": 1}', "record_version 1, but this release reads version 2"),
         ("[" * 100_000, "is not a JSON record"),
         ("\0\0", "is not a JSON record"),
     ],

@@ -170,7 +170,8 @@ def _projection() -> dict[str, Any]:
     import numpy as np
 
     from drr.attenuation import water
-    from drr.projector import prepare, project
+    from drr.preparation import prepare
+    from drr.projector import project
 
     start = time.perf_counter()
     volume, geometry, chords = _object()

@@ -21,12 +21,16 @@ from drr.cli.outputs import (
     output_folders,
     plan_outputs,
 )
-from drr.cli.request import Request, request_from_options, request_from_record
+from drr.cli.repeat import request_from_record
+from drr.cli.request import Request, request_from_options
 from drr.errors import DRRError, ProjectionError
 
 if TYPE_CHECKING:
-    from drr.projector import Prepared, Projection
+    from drr.preparation import Prepared
+    from drr.projector import Projection
+    from drr.randomisation import Draw
     from drr.record import Record
+    from drr.volume import Volume
 
 __all__ = ["command"]
 
@@ -53,6 +57,11 @@ BATCH = 8
     "angles in degrees 'primary,secondary'. Repeatable.",
 )
 @click.option(
+    "--look",
+    metavar="LOOK",
+    help="film (default), physical, drr-rate (views ap and lateral), raw: line integrals.",
+)
+@click.option(
     "--geometry",
     metavar="FILE",
     multiple=True,
@@ -74,6 +83,11 @@ BATCH = 8
 @click.option("--parallel", is_flag=True, help="Parallel beam.")
 @click.option(
     "--detector", metavar="HxW", type=DETECTOR_SIZE, help="Height and width in mm; 430x430."
+)
+@click.option(
+    "--field",
+    type=click.Choice(["lungs", "detector"]),
+    help="Collimate to the lungs (looks film and physical) or show the whole detector.",
 )
 @click.option(
     "--pixels",
@@ -103,7 +117,14 @@ BATCH = 8
 @click.option("--threads", metavar="N", type=click.IntRange(min=1), help="CPU threads; all.")
 @click.option("--no-clean", is_flag=True, help="Leave couch, blanket and padding in.")
 @click.option("--no-anti-aliasing", is_flag=True, help="One ray for each pixel, however large.")
-@click.option("--kev", metavar="E", type=float, help="Photon energy of the attenuation; 60.")
+@click.option("--kev", metavar="E", type=float, help="Photon energy of a monoenergetic beam.")
+@click.option("--kvp", metavar="U", type=float, help="Tube voltage of a polychromatic beam.")
+@click.option(
+    "--detector-model", metavar="NAME", help="Scatter, noise and blur: flat-panel, portable, ..."
+)
+@click.option("--exposure", metavar="UGY", type=float, help="Air kerma at the detector, for noise.")
+@click.option("--randomise", metavar="POLICY", help="Random variations: a preset or a JSON file.")
+@click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Of noise and variations; 0.")
 @click.option(
     "--mask",
     metavar="FILE",
@@ -113,7 +134,8 @@ BATCH = 8
     "--window",
     metavar="CENTER,WIDTH",
     type=WINDOW,
-    help="Line integrals in the middle of and between black and white, or 'auto' (default).",
+    help="Line integrals in the middle of and between black and white, or 'auto', instead of the "
+    "look's display.",
 )
 @click.option("--curve", type=click.Choice(["sigmoid", "linear"]), help="Curve of the window.")
 @click.option("--invert", is_flag=True, help="Bone dark instead of bright.")
@@ -175,7 +197,8 @@ def command(
         if request.record and request.record.labels and mask is None:
             note("the record has labels too; give their segmentation with --mask to repeat them")
     for view in request.views:
-        check_sides(view.shape)
+        if not isinstance(view, str):
+            check_sides(view.shape)
     plan = plan_outputs(out, [ct.name for ct in scans], request.labels, formats)
     outputs = [output for of_ct in plan for of_view in of_ct for output in of_view]
     files = [file for output in outputs for file in output.files(thickness=mask is not None)]
@@ -186,10 +209,11 @@ def command(
     failed: list[dict[str, str]] = []
     steps = len(request.views)
     with output_folders(files), progress(len(scans) * steps, "Projecting") as advance:
-        for ct, of_ct in zip(scans, plan, strict=True):
+        for number, (ct, of_ct) in enumerate(zip(scans, plan, strict=True)):
             ahead = steps
+            draws = request.draws(number)
             try:
-                for made in _project(ct, request, of_ct, mask_path=mask, force=force):
+                for made in _project(ct, request, draws, of_ct, mask_path=mask, force=force):
                     images += made
                     ahead -= 1
                     advance(1)
@@ -210,41 +234,49 @@ def command(
 
 
 def _project(
-    ct: CT, request: Request, outputs: list[list[Output]], *, mask_path: str | None, force: bool
+    ct: CT,
+    request: Request,
+    draws: tuple[Draw | None, ...],
+    outputs: list[list[Output]],
+    *,
+    mask_path: str | None,
+    force: bool,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield, view after view, what was written of it."""
-    from drr.display import default_window
-    from drr.geometry import Geometry
     from drr.io import read, write
-    from drr.projector import prepare, project
+    from drr.preparation import prepare
+    from drr.projector import project
+    from drr.views import View
 
     # The mask first: a wrong one is then told before the long part.
     mask = None if mask_path is None else read(mask_path)
     volume = read(ct.path, series=request.series)
-    prepared = prepare(volume, clean=request.clean, in_place=True)
     verdict = [] if volume.verdict is None or volume.verdict.is_hu else [str(volume.verdict)]
-    for text in (*verdict, *prepared.notes):
+    prepared: Volume | Prepared = volume
+    if request.preparing is not None:
+        prepared = prepare(volume, in_place=True, **request.preparing)
+        verdict += prepared.notes
+        # A view that cannot be placed is refused before any image is made.
+        for view in request.views:
+            if isinstance(view, View):
+                view.place(prepared.anatomy)
+    for text in verdict:
         note(f"{ct.name}: {text}")
     if request.record is not None:
         _check_input(prepared, request.record, ct)
-    # A view that cannot be placed is refused before any image is made.
-    for view in request.views:
-        if not isinstance(view, Geometry):
-            view.place(prepared.anatomy)
-    batch = BATCH if mask is None else 1
+    batch = BATCH if mask is None and not any(draws) else 1
     for start in range(0, len(request.views), batch):
         views = request.views[start : start + batch]
-        projections = project(prepared, views, mask=mask, **request.projecting)
+        projections = project(prepared, views, mask=mask, draw=draws[start], **request.projecting)
         for index, projection in enumerate(projections, start):
+            projection = request.displayed(projection)
             if request.record is not None:
                 projection = _as_recorded(projection, request.record)
-            window = replace(default_window(projection), **request.window)
             made = []
             for number, output in enumerate(outputs[index]):
                 write(
                     output.path,
                     projection,
-                    window=window,
                     format=output.format,
                     # Formats share the file of thicknesses, written with the first.
                     force=force or (mask is not None and number > 0),
@@ -263,7 +295,7 @@ def _project(
             yield made
 
 
-def _check_input(prepared: Prepared, record: Record, ct: CT) -> None:
+def _check_input(prepared: Volume | Prepared, record: Record, ct: CT) -> None:
     if prepared.sha256 != record.projection["input"]["sha256"]:
         raise ProjectionError(
             f"{ct.path}: is not the CT that the record was made from, so its image cannot be "

@@ -1,4 +1,4 @@
-"""What `drr project` was asked to make: from options, or from the record of an image."""
+"""What `drr project` was asked to make, from its options."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from drr.errors import GeometryError, ReadError
+from drr.errors import GeometryError, PolicyError
 
 if TYPE_CHECKING:
+    from drr.attenuation import Attenuation
+    from drr.beam import Beam
+    from drr.detector import Detector
     from drr.geometry import Geometry
+    from drr.looks import Look
+    from drr.projector import Projection
+    from drr.randomisation import Draw, Policy
     from drr.record import Record
     from drr.views import View
 
-__all__ = ["Request", "request_from_options", "request_from_record"]
+__all__ = ["RECORDED_OPTIONS", "Request", "request_from_options", "writing"]
 
 # Options that change named views, by the field of `View` they set.
 _VIEW_OPTIONS = {
@@ -28,11 +33,13 @@ _VIEW_OPTIONS = {
     "source_to_isocenter": "source_to_isocenter_distance",
     "viewed_from": "viewed_from",
 }
-_WINDOW_OPTIONS = ("window", "curve", "invert")
+_DISPLAY_OPTIONS = ("window", "curve", "invert")
+_BEAM_OPTIONS = ("kev", "kvp", "detector_model", "exposure", "randomise")
 # A record holds these, so that giving them as well would contradict it.
-_RECORDED_OPTIONS = (
-    *("views", "geometry", *_VIEW_OPTIONS, "parallel", "detector", "pixels"),
-    *("method", "backend", "no_clean", "no_anti_aliasing", "kev", *_WINDOW_OPTIONS),
+RECORDED_OPTIONS = (
+    *("look", "views", "geometry", *_VIEW_OPTIONS, "parallel", "detector", "field", "pixels"),
+    *("method", "backend", "no_clean", "no_anti_aliasing", *_BEAM_OPTIONS, "seed"),
+    *_DISPLAY_OPTIONS,
 )
 
 
@@ -44,42 +51,75 @@ class Request:
     ----------
     views, labels
         What to project, and what it is called in file names.
+    preparing
+        Options of `drr.preparation.prepare`; None for a look that takes the scan as it is.
     projecting
         Options of `drr.projector.project`.
-    window
-        Fields of `drr.display.Window` that are settled; the rest is the default window's.
+    display
+        Fields of a window in place of the look's display, and its polarity.
     writing
         Options of `drr.io.write`.
-    clean
-        Whether couch, blanket and padding become air.
     series
         DICOM series to read; None where there is one.
+    policy, seed
+        Random variations.
     record
         Of the image to repeat.
     """
 
-    views: tuple[View | Geometry, ...]
+    views: tuple[View | Geometry | str, ...]
     labels: tuple[str, ...]
+    preparing: Mapping[str, Any] | None
     projecting: Mapping[str, Any]
-    window: Mapping[str, Any]
+    display: Mapping[str, Any]
     writing: Mapping[str, Any]
-    clean: bool
     series: str | None
+    policy: Policy | None = None
+    seed: int = 0
     record: Record | None = None
+
+    def draws(self, number: int) -> tuple[Draw | None, ...]:
+        """Random variations of every view of the CT of that number."""
+        if self.record is not None:
+            return (self.record.draw,)
+        if self.policy is None:
+            return (None,) * len(self.views)
+        first = number * len(self.views)
+        return tuple(self.policy.draw(self.seed, first + i) for i in range(len(self.views)))
+
+    def displayed(self, projection: Projection) -> Projection:
+        """The projection with the display that was asked for."""
+        from drr.display import default_window
+
+        if self.record is not None:
+            display = self.record.display or projection.display
+            return replace(projection, display=display)
+        display = projection.display
+        settled = dict(self.display)
+        invert = settled.pop("invert", None)
+        if settled:
+            display = replace(default_window(projection.line_integrals), **settled)
+        if invert is not None:
+            display = replace(display, invert=invert)
+        return replace(projection, display=display)
 
 
 def request_from_options(options: Mapping[str, Any]) -> Request:
-    """Views, attenuation and window from the command's options.
+    """Views, look and display from the command's options.
 
     Raises
     ------
     DRRError
-        For views, geometries or energies that cannot be.
+        For looks, views, geometries, energies or policies that cannot be.
     click.UsageError
         For options that contradict each other.
     """
-    from drr.attenuation import water
+    from drr.looks import check_look, find_look
 
+    look = options["look"] or "film"
+    check_look(look)
+    if look == "drr-rate":
+        return _published_recipe(options)
     overrides = {
         field: options[name] for name, field in _VIEW_OPTIONS.items() if options[name] is not None
     }
@@ -88,7 +128,7 @@ def request_from_options(options: Mapping[str, Any]) -> Request:
             raise click.UsageError("--parallel has no --source-to-detector; leave one out")
         overrides["source_to_detector_distance"] = math.inf
     names = options["views"] or (() if options["geometry"] else ("pa",))
-    if not names and (overrides or options["detector"] or options["pixels"]):
+    if not names and (overrides or options["detector"] or options["pixels"] or options["field"]):
         raise click.UsageError(
             "a --geometry is complete, so options of the beam and the detector do not change it; "
             "edit its file, or give a --view"
@@ -99,83 +139,114 @@ def request_from_options(options: Mapping[str, Any]) -> Request:
     labels += [Path(path).name.split(".")[0] for path in options["geometry"]]
     if twice := [label for label, count in Counter(labels).items() if count > 1]:
         raise click.UsageError(f"the view {twice[0]!r} was given twice")
-    window: dict[str, Any] = {}
-    if options["window"]:
-        window["center"], window["width"] = options["window"]
-    if options["curve"]:
-        window["curve"] = options["curve"]
-    if options["invert"]:
-        window["invert"] = True
     return Request(
         views=(*named, *explicit),
         labels=tuple(labels),
+        preparing={"clean": not options["no_clean"], "extend": find_look(look).extend},
         projecting={
-            "attenuation": water() if options["kev"] is None else water(options["kev"]),
+            "look": look,
+            "attenuation": _attenuation(options),
+            "detector": _detector(options, find_look(look)),
+            "field": options["field"],
+            "seed": options["seed"] or 0,
             "method": options["method"],
             "backend": options["backend"],
             "threads": options["threads"],
             "anti_aliasing": not options["no_anti_aliasing"],
         },
-        window=window,
-        writing=_writing(options, bits=8, mark=False),
-        clean=not options["no_clean"],
+        display=_display(options),
+        writing=writing(options, bits=8, mark=False),
         series=options["series"],
+        policy=_policy(options["randomise"]),
+        seed=options["seed"] or 0,
     )
 
 
-def request_from_record(path: Path, options: Mapping[str, Any], context: click.Context) -> Request:
-    """Everything as the record of an image says, so that the image can be made again.
-
-    Raises
-    ------
-    DRRError
-        For a file that is not such a record.
-    click.UsageError
-        For options that the record already settles.
-    """
-    from drr.attenuation import Attenuation
-    from drr.io.write import FORMATS
-    from drr.record import load_record
-    from drr.views import View
-
-    for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if given and parameter.name in _RECORDED_OPTIONS:
+def _published_recipe(options: Mapping[str, Any]) -> Request:
+    """DRR-RATE's own views of the scan as it is; nothing about them can be chosen."""
+    taken = ("views", "look", "invert")
+    for name in RECORDED_OPTIONS:
+        default = {"method": "shear-warp", "backend": "auto"}.get(name)
+        if name not in taken and options[name] and options[name] != default:
             raise click.UsageError(
-                f"--from repeats an image as it was: leave out {parameter.opts[-1]}"
+                f"--look drr-rate is the published recipe, which settles everything: leave out "
+                f"--{name.replace('_', '-')}"
             )
-    record = load_record(path)
-    projection = record.projection
-    try:
-        attenuation = Attenuation.from_dict(projection["attenuation"])
-        view = projection["view"]
-        label = View.from_dict(view).label if view else record.geometry.view_position.lower()
-    except (ValueError, TypeError) as error:
-        raise ReadError(f"{path}: cannot be repeated: {error}") from None
-    output = record.output
-    if output["format"] not in FORMATS:
-        raise ReadError(
-            f"{path}: cannot be repeated: unknown format {output['format']!r}; the formats are "
-            f"{', '.join(FORMATS)}"
-        )
+    names = tuple(name.lower() for name in options["views"]) or ("ap",)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise click.UsageError(f"the view {twice[0]!r} was given twice")
     return Request(
-        views=(record.geometry,),
-        labels=(label or "view",),
-        projecting={
-            "attenuation": attenuation,
-            "method": projection["method"],
-            "backend": projection["backend"],
-            "threads": options["threads"],
-            "anti_aliasing": projection["anti_aliasing"],
-        },
-        window={} if record.window is None else record.window.to_dict(),
-        writing=_writing(
-            options, bits=output["bits"] if output["format"] == "png" else 8, mark=output["mark"]
-        ),
-        clean=projection["cleanup"] is not None,
+        views=names,
+        labels=tuple(f"drr-rate_{name}" for name in names),
+        preparing=None,
+        projecting={"look": "drr-rate", "threads": options["threads"]},
+        display={"invert": True} if options["invert"] else {},
+        writing=writing(options, bits=8, mark=False),
         series=options["series"],
-        record=record,
     )
+
+
+def _attenuation(options: Mapping[str, Any]) -> Attenuation | Beam | None:
+    """The beam asked for; None for the look's own."""
+    if options["kev"] is not None and options["kvp"] is not None:
+        raise click.UsageError("--kev is one photon energy and --kvp a spectrum; leave one out")
+    if options["kvp"] is not None:
+        from drr.beam import Beam
+
+        return Beam(kvp=options["kvp"])
+    if options["kev"] is not None:
+        from drr.attenuation import tissue, water
+
+        return (water if options["look"] == "raw" else tissue)(options["kev"])
+    return None
+
+
+def _detector(options: Mapping[str, Any], look: Look) -> Detector | None:
+    """The detector asked for; None for the look's own."""
+    name, exposure = options["detector_model"], options["exposure"]
+    if name is None and exposure is None:
+        return None
+    from drr.detector import Detector, parse_detector
+
+    detector = look.detector or Detector()
+    if name is not None:
+        detector = parse_detector(name)
+    if exposure is None:
+        return detector
+    return replace(detector, air_kerma=None, receptor_air_kerma=exposure)
+
+
+def _display(options: Mapping[str, Any]) -> dict[str, Any]:
+    display: dict[str, Any] = {}
+    if options["window"]:
+        display["center"], display["width"] = options["window"]
+    if options["curve"] or options["window"] is not None:
+        display["curve"] = options["curve"] or "sigmoid"
+    if options["invert"]:
+        display["invert"] = True
+    return display
+
+
+def _policy(name: str | None) -> Policy | None:
+    """A preset, or what a JSON file holds."""
+    if name is None:
+        return None
+    from drr.randomisation import policy
+    from drr.record import read_limited
+
+    path = Path(name)
+    if path.suffix.lower() != ".json":
+        return policy(name)
+    try:
+        values = json.loads(read_limited(path))
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be read: {error.strerror}; check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(f"{path}: is not JSON: {error}") from None
+    try:
+        return policy(values)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from None
 
 
 def load_geometry(path: Path) -> Geometry:
@@ -228,7 +299,8 @@ def _view(
     return view
 
 
-def _writing(options: Mapping[str, Any], *, bits: int, mark: bool) -> dict[str, Any]:
+def writing(options: Mapping[str, Any], *, bits: int, mark: bool) -> dict[str, Any]:
+    """Options of `drr.io.write`, with what they are where none was given."""
     return {
         "bits": int(options["bits"] or bits),
         "mark": options["mark"] or mark,

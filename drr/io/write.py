@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,7 @@ from drr.mark import MARK_TEXT, draw_mark
 from drr.record import build_record, dump_record
 
 if TYPE_CHECKING:
-    from drr.display import Window
+    from drr.looks import Display
     from drr.projector import Projection
 
 __all__ = ["FORMATS", "check_sides", "write"]
@@ -44,7 +45,7 @@ def write(
     path: str | os.PathLike[str],
     projection: Projection,
     *,
-    window: Window | None = None,
+    display: Display | None = None,
     bits: Literal[8, 16] = 8,
     format: str | None = None,  # noqa: A002 - the word every image library uses
     force: bool = False,
@@ -54,7 +55,7 @@ def write(
 ) -> Path:
     """Write one image, its JSON record and its label thicknesses, all of them or none.
 
-    PNG and DICOM hold the picture that `window` makes of the line integrals; TIFF, NumPy, NIfTI
+    PNG and DICOM hold the picture that `display` makes of the line integrals; TIFF, NumPy, NIfTI
     and MetaImage hold the line integrals, float32 and dimensionless. Projected labels go into the
     same file for `.npz` and otherwise into `<name>_thickness.nii.gz` beside it, in mm, one label
     per index of the fourth axis. The record is `<path>.json`; see `drr.record`.
@@ -65,9 +66,9 @@ def write(
     ----------
     path
         The image's file; its folder must exist.
-    window
-        Display mapping for pictures; None is `drr.display.default_window`. Without effect on line
-        integrals.
+    display
+        Mapping of line integrals to grey levels, such as a `drr.display.Window`; the projection's
+        own by default. Without effect on files of line integrals.
     bits
         Depth of a PNG. DICOM always has 16.
     format
@@ -95,7 +96,7 @@ def write(
     """
     path = Path(path)
     name = _format(path, format)
-    _check_types(path, projection, window)
+    _check_types(path, projection, display)
     if bits not in (8, 16):
         raise WriteError(f"{path}: bits must be 8 or 16, got {bits!r}")
     if mark and name not in _PICTURES:
@@ -111,14 +112,11 @@ def write(
     # Before any work is done; write_files looks again.
     refuse_existing(targets, force=force)
 
-    if name in _PICTURES and window is None:
-        from drr.display import default_window
-
-        window = default_window(projection)
+    if display is not None:
+        projection = replace(projection, display=display)
     output = _describe(projection, name, bits=bits, mark=mark)
     record = build_record(
         projection,
-        window=window if name in _PICTURES else None,
         output=output,
         keep_identifiers=keep_identifiers,
     )
@@ -135,7 +133,7 @@ def write(
             projection.thickness, projection.geometry, record=text, compress=True
         )
     contents[path] = _encode(
-        path, projection, name, window=window, output=output, text=text, keep=keep_identifiers
+        path, projection, name, output=output, text=text, keep=keep_identifiers
     )
     write_files(contents, force=force)
     return path
@@ -155,7 +153,6 @@ def _encode(
     projection: Projection,
     name: str,
     *,
-    window: Window | None,
     output: Mapping[str, Any],
     text: str,
     keep: bool,
@@ -177,8 +174,7 @@ def _encode(
     if name == "metaimage":
         return grid.encode_metaimage(values, geometry)
 
-    assert window is not None
-    shown = np.asarray(window.apply(values), np.float32)
+    shown = np.asarray(projection.picture(), np.float32)
     if output["columns_reversed"]:
         shown = shown[:, ::-1]
     if output["mark"]:
@@ -191,7 +187,7 @@ def _encode(
         return picture.encode_png(pixels, pixel_pitch=pitch, record=text)
 
     options: dict[str, Any] = {
-        "inverted": window.invert,
+        "inverted": projection.display.invert,
         "marked": output["mark"],
         "record": text,
         "keep_identifiers": keep,
@@ -233,8 +229,7 @@ def _stem(path: Path) -> str:
     return path.name[: -max(lengths)]
 
 
-def _check_types(path: Path, projection: object, window: object) -> None:
-    from drr.display import Window
+def _check_types(path: Path, projection: object, display: object) -> None:
     from drr.projector import Projection
 
     if not isinstance(projection, Projection):
@@ -242,10 +237,10 @@ def _check_types(path: Path, projection: object, window: object) -> None:
             f"{path}: write needs one Projection (from drr.project), "
             f"got {type(projection).__name__}"
         )
-    if window is not None and not isinstance(window, Window):
+    if display is not None and not callable(getattr(display, "apply", None)):
         raise WriteError(
-            f"{path}: window must be a drr.display.Window, such as "
-            f"Window(center=2.5, width=4), got {window!r}"
+            f"{path}: display must map line integrals to grey levels, such as "
+            f"Window(center=2.5, width=4) of drr.display, got {display!r}"
         )
 
 

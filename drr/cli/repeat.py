@@ -1,0 +1,90 @@
+"""What `drr project --from` was asked to make, from the record of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from drr.cli.request import RECORDED_OPTIONS, Request, writing
+from drr.errors import ReadError
+
+__all__ = ["request_from_record"]
+
+
+def request_from_record(path: Path, options: Mapping[str, Any], context: click.Context) -> Request:
+    """Everything as the record of an image says, so that the image can be made again.
+
+    Raises
+    ------
+    DRRError
+        For a file that is not such a record.
+    click.UsageError
+        For options that the record already settles.
+    """
+    from drr.detector import Detector
+    from drr.io.write import FORMATS
+    from drr.looks import attenuation_from_dict
+    from drr.record import load_record
+    from drr.views import View
+
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name in RECORDED_OPTIONS:
+            raise click.UsageError(
+                f"--from repeats an image as it was: leave out {parameter.opts[-1]}"
+            )
+    record = load_record(path)
+    projection = record.projection
+    output = record.output
+    if output["format"] not in FORMATS:
+        raise ReadError(
+            f"{path}: cannot be repeated: unknown format {output['format']!r}; the formats are "
+            f"{', '.join(FORMATS)}"
+        )
+    bits = output["bits"] if output["format"] == "png" else 8
+    as_written = writing(options, bits=bits, mark=output["mark"])
+    if projection["look"] == "drr-rate":
+        name = str(projection["recipe"]["projection"]).lower()
+        return Request(
+            views=(name,),
+            labels=(f"drr-rate_{name}",),
+            preparing=None,
+            projecting={"look": "drr-rate", "threads": options["threads"]},
+            display={},
+            writing=as_written,
+            series=options["series"],
+            record=record,
+        )
+    try:
+        attenuation = attenuation_from_dict(projection["attenuation"])
+        detector = projection["detector"] and Detector.from_dict(projection["detector"])
+        view = projection["view"]
+        label = View.from_dict(view).label if view else record.geometry.view_position.lower()
+    except (ValueError, TypeError) as error:
+        raise ReadError(f"{path}: cannot be repeated: {error}") from None
+    return Request(
+        views=(record.geometry,),
+        labels=(label or "view",),
+        preparing={
+            "clean": projection["cleanup"] is not None,
+            "extend": projection["extension"] is not None,
+        },
+        projecting={
+            "look": projection["look"],
+            "attenuation": attenuation,
+            "detector": detector,
+            "seed": projection["seed"],
+            "method": projection["method"],
+            "backend": projection["backend"],
+            "threads": options["threads"],
+            "anti_aliasing": projection["anti_aliasing"],
+        },
+        display={},
+        writing=as_written,
+        series=options["series"],
+        record=record,
+    )

@@ -1,0 +1,179 @@
+"""Looks: how a radiograph is made from line integrals, from the beam to the grey levels, by name.
+
+==========  ======================================================================================
+`film`      What a chest film shows: tissues at one effective energy, the field collimated to the
+            lungs, digital radiography's processing. The default.
+`physical`  What a detector measures: a polychromatic beam, scatter, noise and blur; logarithm and
+            a linear window.
+`drr-rate`  The published data set's recipe, exactly; see `drr.drr_rate`.
+`raw`       Line integrals of water at 60 keV on the whole detector, through a linear window.
+==========  ======================================================================================
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.errors import DisplayError
+
+if TYPE_CHECKING:
+    from drr.anatomy import Anatomy
+    from drr.attenuation import Attenuation
+    from drr.beam import Beam
+    from drr.detector import Detector
+    from drr.geometry import Geometry
+
+__all__ = [
+    "LOOKS",
+    "Display",
+    "Look",
+    "attenuation_from_dict",
+    "check_look",
+    "display_from_dict",
+    "display_to_dict",
+    "find_look",
+]
+
+LOOKS = ("film", "physical", "drr-rate", "raw")
+
+
+class Display(Protocol):
+    """A resolved mapping from line integrals to grey levels: `Film`, `Window` or `MinMax`."""
+
+    @property
+    def invert(self) -> bool:
+        """Whether bone is black."""
+
+    def apply(self, line_integrals: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Grey levels from 0 (black) to 1 (white), same shape."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All parameters, for JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """The parts of a look.
+
+    Parameters
+    ----------
+    name
+        One of `LOOKS`.
+    attenuation
+        HU to attenuation, or a polychromatic beam.
+    detector
+        What the detector does to the signal; None for a perfect one.
+    field
+        `lungs`: the view is collimated to the lungs. `detector`: the view as it is.
+    extend
+        Whether the scan goes on beyond its ends.
+    develop
+        Chooses the display of one image from its line integrals, geometry and anatomy.
+    """
+
+    name: str
+    attenuation: Attenuation | Beam
+    detector: Detector | None
+    field: Literal["lungs", "detector"]
+    extend: bool
+    develop: Callable[[NDArray[np.float32], Geometry, Anatomy], Display]
+
+
+def find_look(name: str) -> Look:
+    """The parts of a look that has parts: `film`, `physical` or `raw`.
+
+    Raises
+    ------
+    DisplayError
+        For a look that does not exist, with the nearest that does.
+    """
+    from drr.attenuation import tissue, water
+    from drr.display import default_window
+    from drr.film import film_for
+
+    check_look(name)
+    if name == "film":
+        return Look(
+            name=name,
+            attenuation=tissue(),
+            detector=None,
+            field="lungs",
+            extend=True,
+            develop=film_for,
+        )
+    if name == "physical":
+        from drr.beam import Beam
+        from drr.detector import DETECTORS
+
+        return Look(
+            name=name,
+            attenuation=Beam(),
+            detector=DETECTORS["flat-panel"],
+            field="lungs",
+            extend=True,
+            develop=lambda values, *_: default_window(values, curve="linear"),
+        )
+    if name == "raw":
+        return Look(
+            name=name,
+            attenuation=water(),
+            detector=None,
+            field="detector",
+            extend=False,
+            develop=lambda values, *_: default_window(values, curve="linear"),
+        )
+    raise DisplayError(f"the look {name!r} is a recipe of its own; see drr.drr_rate")
+
+
+def check_look(name: str) -> None:
+    """Raise `DisplayError` for a look that does not exist."""
+    if name not in LOOKS:
+        near = difflib.get_close_matches(str(name), LOOKS, n=1)
+        raise DisplayError(
+            f"there is no look {name!r}{f', did you mean {near[0]!r}' if near else ''}; "
+            f"looks are {', '.join(LOOKS)}"
+        )
+
+
+def attenuation_from_dict(values: Mapping[str, Any]) -> Attenuation | Beam:
+    """Inverse of `to_dict` of an `Attenuation` or a `Beam`; only a beam has a tube voltage."""
+    from drr.attenuation import Attenuation
+
+    if "kvp" not in values:
+        return Attenuation.from_dict(values)
+    from drr.beam import Beam
+
+    return Beam.from_dict(values)
+
+
+def display_to_dict(display: Display) -> dict[str, Any]:
+    """All parameters of a display and its kind, for JSON."""
+    return {"kind": type(display).__name__.lower(), **display.to_dict()}
+
+
+def display_from_dict(values: Mapping[str, Any]) -> Display:
+    """Inverse of `display_to_dict`.
+
+    Raises
+    ------
+    DisplayError
+        For an unknown kind; and whatever the display says of its parameters.
+    """
+    from drr.display import Window
+    from drr.drr_rate import MinMax
+    from drr.film import Film
+
+    kinds = {"window": Window, "film": Film, "minmax": MinMax}
+    options = dict(values)
+    kind = options.pop("kind", None)
+    if kind not in kinds:
+        raise DisplayError(
+            f"there is no display of kind {kind!r}; kinds are {', '.join(sorted(kinds))}"
+        )
+    return kinds[kind].from_dict(options)

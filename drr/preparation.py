@@ -1,0 +1,117 @@
+"""`prepare`: the work on a volume that all its views share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.anatomy import Anatomy, find_anatomy
+from drr.cleanup import clean as clean_volume
+from drr.extension import extend as extend_volume
+from drr.framing import extension_needed, fit_to_lungs
+from drr.kernels.cpu.transpose import transposed_copy
+from drr.views import parse_view
+from drr.volume import Volume
+
+__all__ = ["Prepared", "prepare"]
+
+# The scan is extended for these, so that it is the same whichever views are asked for.
+_STANDARD_VIEWS = ("pa", "ap-portable", "ll", "rl", "lao45", "rao45")
+# What lies further beyond the scan is not known well enough to be made up.
+_LONGEST_EXTENSION_MM = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A volume ready to be projected many times: cleaned, with the anatomy that places views.
+
+    Made by `prepare`; `drr.project` takes it wherever it takes a `Volume`.
+
+    Parameters
+    ----------
+    source
+        As read. Its voxels are overwritten where `prepare` worked in place.
+    volume
+        What is projected.
+    anatomy
+        Of the source.
+    cleaned
+        Whether couch, blanket and padding became air.
+    extension
+        mm that were added above and below the scan; None where nothing was to be.
+    sha256
+        Digest of the source's voxels as they were read.
+    """
+
+    source: Volume
+    volume: Volume
+    anatomy: Anatomy
+    cleaned: bool
+    extension: tuple[float, float] | None
+    sha256: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reader, anatomy finder and clean-up did, one sentence each."""
+        return tuple(dict.fromkeys((*self.volume.notes, *self.anatomy.notes)))
+
+    @cached_property
+    def transposed(self) -> NDArray[np.int16]:
+        """Copy with x and y exchanged; doubles the memory, for many lateral views."""
+        return transposed_copy(self.volume.hu)
+
+
+def prepare(
+    volume: Volume,
+    *,
+    clean: bool = True,
+    extend: bool = True,
+    in_place: bool = False,
+    threads: int | None = None,
+) -> Prepared:
+    """Find the patient in a volume and, by default, remove everything else.
+
+    Parameters
+    ----------
+    volume
+        HU in the patient's frame.
+    clean
+        Replace couch, blanket and padding by air.
+    extend
+        Continue the scan beyond its ends, and beyond a field of view that cuts the body, as far
+        as chest films of the standard views reach.
+    in_place
+        Overwrite the voxels of `volume` instead of copying them; for callers that own it.
+    threads
+        CPU threads; all available ones by default.
+    """
+    digest = volume.sha256  # of what was read, before anything is overwritten
+    anatomy = find_anatomy(volume, threads=threads)
+    ready = volume
+    if clean:
+        ready = clean_volume(volume, anatomy, out=volume.hu if in_place else None, threads=threads)
+    extension = None
+    if extend and anatomy.lungs is not None:
+        extension = _standard_extension(volume, anatomy)
+        if any(extension) or anatomy.truncated:
+            superior, inferior = extension
+            ready = extend_volume(
+                ready,
+                anatomy,
+                superior_mm=superior,
+                inferior_mm=inferior,
+                sides=anatomy.truncated,
+            )
+    return Prepared(volume, ready, anatomy, clean, extension, digest)
+
+
+def _standard_extension(volume: Volume, anatomy: Anatomy) -> tuple[float, float]:
+    needed = []
+    for name in _STANDARD_VIEWS:
+        view = fit_to_lungs(replace(parse_view(name), shape=(64, 64)), anatomy)
+        needed.append(extension_needed(view.place(anatomy), volume, anatomy))
+    superior, inferior = np.minimum(np.ceil(np.max(needed, axis=0)), _LONGEST_EXTENSION_MM)
+    return float(superior), float(inferior)
