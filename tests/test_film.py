@@ -282,7 +282,7 @@ def test_real_chests_turn_without_flicker(test_data, scan: str) -> None:  # type
         hu=np.ascontiguousarray(volume.hu[:, 1::4, 1::4]),
         affine=volume.affine @ np.diag([4.0, 4.0, 1.0, 1.0]),
     )
-    scan_prepared = Prepared(thin, thin, find_anatomy(volume), True, "")
+    scan_prepared = Prepared(thin, thin, find_anatomy(volume), True, None, "")
     step, unevenness = changes(levels(scan_prepared, 5))
     assert step < 0.1
     assert unevenness < 0.05
