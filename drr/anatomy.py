@@ -1,6 +1,7 @@
 """Where the patient is in a volume: the body, the lungs, and what the scan cuts off.
 
-Found on a grid of about 3.5 mm, so that it costs about as much as reading the voxels once.
+Found on a grid of about 3.5 mm (5 mm along the patient), each block from a sample of its voxels,
+so that it costs about as much as reading all voxels a few times.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import VolumeError
-from drr.kernels.morphology import Mask, block_means, dilate, erode, label
+from drr.kernels.cpu.block_means import block_means
+from drr.kernels.morphology import Mask, components, dilate, erode
 from drr.volume import Volume
 
 __all__ = ["ANATOMY_PARAMETERS", "Anatomy", "check_anatomy", "find_anatomy"]
@@ -21,6 +23,7 @@ ANATOMY_PARAMETERS = {
     "adult_view_mm": 340.0,
     "smallest_scale": 0.5,
     "block_mm": 3.5,
+    "block_z_mm": 5.0,
     "smallest_grid": 32,
     "floor_hu": -1000,
     "ceiling_hu": 0,
@@ -165,6 +168,8 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
         factors,
         floor=int(p["floor_hu"]),
         ceiling=int(p["ceiling_hu"]),
+        # Two slices and two rows of a block tell enough of it.
+        every=(-(-factors[0] // 2), -(-factors[1] // 2)),
         threads=threads,
     )
     # In adult mm: all lengths below scale with the patient.
@@ -221,9 +226,10 @@ def _factors(
 ) -> tuple[int, int, int]:
     """Voxels per block: about `block_mm`, but small volumes keep a grid worth looking at."""
     p = ANATOMY_PARAMETERS
+    sizes = (p["block_z_mm"], p["block_mm"], p["block_mm"])
     z, y, x = (
-        int(max(1, min(round(p["block_mm"] * scale / s), n // p["smallest_grid"])))
-        for n, s in zip(shape, spacing, strict=True)
+        int(max(1, min(round(size * scale / s), n // p["smallest_grid"])))
+        for size, n, s in zip(sizes, shape, spacing, strict=True)
     )
     return z, y, x
 
@@ -275,9 +281,8 @@ def _core(tissue: Mask, block: NDArray[np.float64]) -> tuple[Mask, tuple[int, in
     # What is small throughout is opened less, in the end not at all.
     while not (thick := erode(tissue, radii)).any():
         radii = (0, max(radii[1] - 1, 0), max(radii[2] - 1, 0))
-    labels, sizes = label(thick)
-    sizes[0] = 0
-    return (sizes >= p["smallest_part"] * sizes.max())[labels] & thick, radii
+    parts = components(thick)
+    return parts.mask(parts.sizes >= p["smallest_part"] * parts.sizes.max()), radii
 
 
 def _enclosed_air(tissue: Mask, core: Mask) -> Mask:
@@ -290,35 +295,19 @@ def _enclosed_air(tissue: Mask, core: Mask) -> Mask:
     in_front = np.logical_or.accumulate(core, axis=1)
     behind = np.logical_or.accumulate(core[:, ::-1], axis=1)[:, ::-1]
     # The dilation closes gaps in thin walls, through which the lung would leak.
-    labels, sizes = label(~dilate(tissue, (0, 1, 1)), planes=True)
-    between = np.bincount(labels[in_front & behind], minlength=sizes.size)
-    open_sided = _at_edge(labels, sizes.size)
-    accepted = ~open_sided | (between >= p["between_fraction"] * sizes)
-    accepted[0] = False
-    air = dilate(accepted[labels], (0, 1, 1)) & ~tissue
+    air = components(~dilate(tissue, (0, 1, 1)), planes=True)
+    between = air.sums(in_front & behind) >= p["between_fraction"] * air.sizes
+    air_mask = dilate(air.mask(between | ~air.at_edge()), (0, 1, 1)) & ~tissue
     # In space, so that thin crescents of lung hang together with the rest of it.
-    labels, sizes = label(air | _holes(tissue))
-    least = p["front_and_back_fraction"] * sizes
-    accepted = np.bincount(labels[in_front], minlength=sizes.size) >= least
-    accepted &= np.bincount(labels[behind], minlength=sizes.size) >= least
-    accepted[0] = False
-    return accepted[labels]
+    air = components(air_mask | _holes(tissue))
+    least = p["front_and_back_fraction"] * air.sizes
+    return air.mask((air.sums(in_front) >= least) & (air.sums(behind) >= least))
 
 
 def _holes(mask: Mask) -> Mask:
     """What the mask encloses wholly in an axial plane."""
-    labels, sizes = label(~mask, planes=True)
-    hole = ~_at_edge(labels, sizes.size)
-    hole[0] = False
-    return hole[labels]
-
-
-def _at_edge(labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
-    """`(count,)` whether a label reaches the edge of its axial plane."""
-    at_edge = np.zeros(count, bool)
-    for edge in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
-        at_edge[edge.ravel()] = True
-    return at_edge
+    parts = components(~mask, planes=True)
+    return parts.mask(~parts.at_edge())
 
 
 def _grow(seed: Mask, into: Mask, radii: tuple[int, int, int], times: int) -> Mask:
@@ -333,26 +322,22 @@ def _find_lungs(means: NDArray[np.int16], body: Mask, block: NDArray[np.float64]
     p = ANATOMY_PARAMETERS
     air = body & (means < p["lung_hu"])
     # Wider than any trachea.
-    labels, sizes = label(erode(air, _in_plane(p["airway_mm"], block, air.shape)))
-    sums = np.bincount(labels.ravel(), weights=means.ravel(), minlength=sizes.size)
+    parts = components(erode(air, _in_plane(p["airway_mm"], block, air.shape)))
     # Gas in the stomach or bowel holds no blood.
-    sizes[sums < p["gas_hu"] * sizes] = 0
-    sizes[0] = 0
-    largest = np.argsort(sizes)[::-1][:2]
-    largest = largest[sizes[largest] >= max(1.0, p["smallest_lung"] * sizes.max())]
-    if not largest.size:
+    sizes = np.where(parts.sums(means) < p["gas_hu"] * parts.sizes, 0, parts.sizes)
+    largest = np.argsort(sizes, kind="stable")[::-1][:2]
+    if not largest.size or not sizes.max():
         return None
-    core = np.isin(labels, largest)
+    chosen = np.zeros(sizes.size, bool)
+    chosen[largest] = sizes[largest] >= max(1.0, p["smallest_lung"] * sizes.max())
+    core = parts.mask(chosen)
     # Back into the costophrenic recesses, but neither up the trachea nor far down into the bowel.
     planes = np.flatnonzero(core.any(axis=(1, 2)))
     recess = int(np.rint(p["recess_mm"] / block[0]))
     air[planes[-1] + 2 :] = False
     air[: max(planes[0] - recess, 0)] = False
-    labels, sizes = label(air & (means >= p["gas_hu"]))
-    connected = np.zeros(sizes.size, bool)
-    connected[labels[core]] = True
-    connected[0] = False
-    lungs = connected[labels]
+    parts = components(air & (means >= p["gas_hu"]))
+    lungs = parts.mask(parts.sums(core) > 0)
     return lungs if lungs.sum() >= p["smallest_lungs_of_body"] * body.sum() else None
 
 

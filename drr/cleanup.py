@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from drr.anatomy import ANATOMY_PARAMETERS, Anatomy, check_anatomy, find_anatomy
 from drr.errors import VolumeError
-from drr.kernels.morphology import cut
+from drr.extension import Extension, fill_margins, margins
+from drr.kernels.cpu.cut import cut
 from drr.volume import Volume
 
 __all__ = ["CLEANUP_PARAMETERS", "clean"]
@@ -23,11 +24,15 @@ _CUT = {
     "dense": -900,
 }
 
+# Walks that judge the skin see voxels together up to these sizes, within and across slices.
+_TOGETHER_MM = {"together_mm": 2.0, "together_z_mm": 3.0}
+
 CLEANUP_PARAMETERS = {
     **{f"anatomy_{key}": value for key, value in ANATOMY_PARAMETERS.items()},
     **{f"{key}_hu": value for key, value in _CUT.items()},
+    **_TOGETHER_MM,
 }
-"""Thresholds (HU) and lengths of the clean-up, for records; see `drr.kernels.morphology.cut`."""
+"""Thresholds (HU) and lengths of the clean-up, for records; see `drr.kernels.cpu.cut`."""
 
 
 def clean(
@@ -35,6 +40,7 @@ def clean(
     anatomy: Anatomy | None = None,
     *,
     out: NDArray[np.int16] | None = None,
+    extension: Extension | None = None,
     threads: int | None = None,
 ) -> Volume:
     """Replace everything outside the patient by air (-1000 HU).
@@ -52,6 +58,9 @@ def clean(
     out
         `(nz, ny, nx)` int16, C-contiguous, to write to; `volume.hu` works in place, and `volume`
         must then not be used any more. A new array by default.
+    extension
+        Also continue the volume beyond its ends and sides, as `drr.extension.extend` does with
+        the cleaned volume, without another copy; `out` must then have the larger shape.
     threads
         Threads for the pass over the voxels; all available ones by default.
 
@@ -67,20 +76,39 @@ def clean(
     if anatomy is None:
         anatomy = find_anatomy(volume, threads=threads)
     check_anatomy(volume, anatomy)
+    added = None if extension is None else margins(volume, anatomy, extension)
+    shape = volume.shape if added is None else added.shape(volume)
     if out is None:
-        out = np.empty_like(volume.hu)
-    elif out.shape != volume.shape or out.dtype != np.int16 or not out.flags.c_contiguous:
+        out = np.empty(shape, np.int16)
+    elif out.shape != shape or out.dtype != np.int16 or not out.flags.c_contiguous:
         raise VolumeError(
-            f"{volume.name}: out must be a C-contiguous int16 array of shape {volume.shape}, "
+            f"{volume.name}: out must be a C-contiguous int16 array of shape {shape}, "
             f"not {out.dtype} of shape {out.shape}"
         )
-    if not anatomy.found:
+    at = (0, 0, 0) if added is None else added.before
+    if anatomy.found:
+        dense, padding = cut(
+            *(volume.hu, anatomy.body, anatomy.factors, out),
+            together=_together(volume),
+            at=at,
+            threads=threads,
+            **_CUT,
+        )
+        note = _note(volume, dense, padding)
+    else:
         if out is not volume.hu:
-            np.copyto(out, volume.hu)
+            out[tuple(slice(b, b + n) for b, n in zip(at, volume.shape, strict=True))] = volume.hu
         note = "clean-up: nothing removed, because no body stands out"
-        return replace(volume, hu=out, notes=(*volume.notes, note))
-    dense, padding = cut(volume.hu, anatomy.body, anatomy.factors, out, threads=threads, **_CUT)
-    return replace(volume, hu=out, notes=(*volume.notes, _note(volume, dense, padding)))
+    noted = replace(volume, notes=(*volume.notes, note))
+    if added is None:
+        return replace(noted, hu=out)
+    return fill_margins(noted, out, added, threads=threads)
+
+
+def _together(volume: Volume) -> tuple[int, int]:
+    x, y, z = volume.spacing.tolist()
+    in_plane, across = _TOGETHER_MM["together_mm"], _TOGETHER_MM["together_z_mm"]
+    return max(1, min(2, int(across / z))), max(1, min(2, int(in_plane / max(x, y))))
 
 
 def _note(volume: Volume, dense: int, padding: int) -> str:

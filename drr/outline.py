@@ -98,7 +98,8 @@ class Outline:
         sectors = self.edge.size
         turn = np.arctan2(y[:, None], x[None]) / (2 * np.pi) * sectors
         angle = np.floor(turn).astype(np.int16) % sectors
-        inner = self._edge_values(volume)
+        (by, bx), (_, height, width) = before, volume.shape
+        inner = self._edge_values(scan[:, by : by + height, bx : bx + width], volume.spacing)
         fill_sides(
             *(scan, radius, angle.astype(np.int16), self.edge, self.radius, inner),
             outer=p["fat_hu"],
@@ -111,22 +112,24 @@ class Outline:
             "the body goes on to an estimated outline, as soft tissue that turns into fat"
         )
 
-    def _edge_values(self, volume: Volume) -> NDArray[np.float32]:
+    def _edge_values(
+        self, hu: NDArray[np.int16], spacing: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
         """`(nz, sectors)` HU just within the edge, smoothed."""
         p = OUTLINE_PARAMETERS
         angles = _angles(self.edge.size)
         samples = []
         for depth in np.linspace(0.1, 1, 5) * p["tissue_mm"]:
             r = np.maximum(self.edge - depth, 0)
-            y = np.sin(angles) * r / volume.spacing[1] + (volume.shape[1] - 1) / 2
-            x = np.cos(angles) * r / volume.spacing[0] + (volume.shape[2] - 1) / 2
-            j = np.clip(np.rint(y).astype(int), 0, volume.shape[1] - 1)
-            i = np.clip(np.rint(x).astype(int), 0, volume.shape[2] - 1)
-            samples.append(np.clip(volume.hu[:, j, i], p["lowest_hu"], p["highest_hu"]))
+            y = np.sin(angles) * r / spacing[1] + (hu.shape[1] - 1) / 2
+            x = np.cos(angles) * r / spacing[0] + (hu.shape[2] - 1) / 2
+            j = np.clip(np.rint(y).astype(int), 0, hu.shape[1] - 1)
+            i = np.clip(np.rint(x).astype(int), 0, hu.shape[2] - 1)
+            samples.append(np.clip(hu[:, j, i], p["lowest_hu"], p["highest_hu"]))
         mean = np.mean(samples, axis=0)
         across = int(p["slope_sectors"]) // 2
         mean = sum(np.roll(mean, s, axis=1) for s in range(-across, across + 1)) / (2 * across + 1)
-        return _smooth_along(mean, p["smoothing_mm"] / volume.spacing[2]).astype(np.float32)
+        return _smooth_along(mean, p["smoothing_mm"] / spacing[2]).astype(np.float32)
 
 
 def estimate_outline(volume: Volume, anatomy: Anatomy) -> Outline | None:
@@ -236,7 +239,7 @@ def _smooth_around(values: NDArray[np.float64], radius: int) -> NDArray[np.float
 
 def _smooth_along(values: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
     """Running mean along the first axis over what is inside the array."""
-    reach, size = int(round(radius)), len(values)
+    reach, size = round(radius), len(values)
     place = np.arange(size)
     low, high = np.maximum(place - reach, 0), np.minimum(place + reach + 1, size)
     total = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, axis=0)])

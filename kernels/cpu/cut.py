@@ -1,0 +1,348 @@
+"""The final cut: copy the body, to the voxel, and write air around it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import int32, uint8, uint64
+from numpy.typing import NDArray
+
+from drr.kernels.cpu.jit import jit
+from drr.kernels.cpu.threads import available_cpus, run, split
+from drr.kernels.morphology import Mask, dilate, erode
+
+__all__ = ["cut"]
+
+# Classes of a block. Walks judge the voxels of rim and skin; where none comes, those of the rim
+# go and those of the skin stay.
+OUTSIDE, RIM, SKIN, INSIDE = 0, 1, 2, 3
+
+# Blocks that a walk judges. A judgement is the distance walked, in eighths of a block and
+# doubled, and odd for what is not body.
+REACH, EIGHTHS = 3, 8
+UNJUDGED = 2 * EIGHTHS * REACH
+
+
+def cut(
+    values: NDArray[np.int16],
+    mask: Mask,
+    factors: tuple[int, int, int],
+    out: NDArray[np.int16],
+    *,
+    background: int,
+    tissue: int,
+    rise: int,
+    air: int,
+    padding: int,
+    dense: int,
+    together: tuple[int, int] = (1, 1),
+    at: tuple[int, int, int] = (0, 0, 0),
+    threads: int | None = None,
+) -> tuple[int, int]:
+    """Copy what a block mask covers, and its skin to the voxel; the rest becomes background.
+
+    Blocks whose in-plane neighbours are all in the mask are copied whole, blocks that no covered
+    block touches are replaced whole. In between, rays walk outward along +-x and +-y from the
+    last block that is certainly inside: through the tissue, across the surface, and on while the
+    values fall. Where they rise again something else lies against the skin (a couch top, a
+    blanket), and that is replaced.
+
+    Parameters
+    ----------
+    values
+        `(nz, ny, nx)` int16, C-contiguous.
+    mask
+        Blocks to keep, in the shape that `block_means` gives for `factors`.
+    factors
+        Voxels per block along z, y and x.
+    out
+        int16, C-contiguous, and at least as large; may be `values`, of which then only what
+        changes is written.
+    background
+        Value written outside.
+    tissue
+        Walks cross the surface where the values fall below this.
+    rise
+        Walks end where values beyond the surface have risen by this much above their lowest.
+    air
+        Walks end beyond the surface where the values fall below this.
+    padding
+        Values at or below this are never skin.
+    dense
+        Replaced voxels above this value are counted.
+    together
+        Slices, and voxels within the slice each way, that walks see and judge as one. With 1
+        within the slice, they see the mean of three voxels across their way.
+    at
+        Place in `out` of the first voxel, along z, y and x.
+    threads
+        CPU threads; all available ones by default.
+
+    Returns
+    -------
+    dense_count, padding_count
+        Replaced voxels above `dense`, and at or below `padding`.
+    """
+    deep = erode(mask, (0, 1, 1))
+    classes = np.full(mask.shape, OUTSIDE, np.uint8)
+    classes[dilate(mask, (0, 1, 1), cross=True)] = RIM
+    # Above and below, where no walk goes, a block may hold the rest of a shoulder.
+    classes[dilate(mask, (1, 0, 0))] = SKIN
+    classes[deep] = INSIDE
+    shallow = (classes == RIM) | (classes == SKIN)
+    starts = deep & dilate(shallow, (0, 1, 1), cross=True)
+    counts = np.zeros((len(mask), 2), np.int64)
+    slices, side = (max(1, min(n, f)) for n, f in zip(together, factors[:2], strict=True))
+    side = min(side, factors[2])
+    walk_hu = (int(tissue), int(rise), int(air), int(padding))
+    write_hu = (np.int16(background), np.int16(dense), np.int16(padding))
+    threads = threads or available_cpus()
+
+    def task(start: int, stop: int) -> None:
+        _cut(
+            *(values, classes, starts, *factors, slices, side, out, at, out is values),
+            *(walk_hu, write_hu, counts, start, stop),
+        )
+
+    # More ranges than threads: slices cost unequally.
+    run(task, split(len(mask), 4 * threads), threads)
+    dense_count, padding_count = counts.sum(axis=0).tolist()
+    return dense_count, padding_count
+
+
+@jit
+def _seen(flat, place, first, second, third, slices, plane, padding):
+    """Sum of four voxels in each of a few slices."""
+    total = int32(0)
+    for z in range(slices):
+        p = place + z * plane
+        total += max(int32(flat[uint64(p)]), padding)
+        total += max(int32(flat[uint64(p + first)]), padding)
+        total += max(int32(flat[uint64(p + second)]), padding)
+        total += max(int32(flat[uint64(p + third)]), padding)
+    return total
+
+
+@jit
+def _walk(
+    flat, judged, here, place, along, across, alone, inside, skin, side, lanes, slices, near, hu
+):
+    """Judge the skin beyond a block that is certainly inside.
+
+    `flat` are all voxels, `judged` those of one slice; the skin begins at `here` in the one and
+    at `place` in the other. The walk comes through `inside` cells before it, to learn whether
+    tissue or lung is there, and goes on through `skin` cells. A cell is `side` voxels along the
+    walk and `lanes` across. It sees its voxels or, where it is one voxel, half as much of both
+    neighbours across; `alone`, at the edge of a slice, nothing across.
+
+    Where walks meet, the one that came the shorter way judges: a couch top that one walk follows
+    from where it touches the back is seen by another across the gap.
+    """
+    if side == 1:
+        first, second, third = -across, 0, across
+    else:
+        first, second, third = along, across, along + across
+    if alone:
+        first, second, third = 0, 0, 0
+    # Sums instead of means: the limits grow with the voxels seen.
+    seen = int32(4 * slices)
+    tissue, rise, air = int32(hu[0]) * seen, int32(hu[1]) * seen, int32(hu[2]) * seen
+    padding = int32(hu[3])
+    plane = judged.size
+    step = along * side
+    n = -inside
+    value = _seen(flat, here + n * step, first, second, third, slices, plane, padding)
+    while value < tissue and n + 1 < skin:
+        n += 1
+        value = _seen(flat, here + n * step, first, second, third, slices, plane, padding)
+    tissue_met = value >= tissue
+    while value >= tissue and n + 1 < skin:
+        n += 1
+        value = _seen(flat, here + n * step, first, second, third, slices, plane, padding)
+    over = skin
+    if tissue_met and value < tissue:
+        lowest = value
+        while value <= lowest + rise and value >= air and n + 1 < skin:
+            n += 1
+            value = _seen(flat, here + n * step, first, second, third, slices, plane, padding)
+            lowest = min(lowest, value)
+        if value > lowest + rise or value < air:
+            over = n
+    last = max(over, 0) * side
+    for b in range(lanes):
+        p = place + b * across
+        for a in range(last):
+            judged[uint64(p)] = min(judged[uint64(p)], near[uint64(a)])
+            p += along
+        for a in range(last, skin * side):
+            judged[uint64(p)] = min(judged[uint64(p)], uint8(near[uint64(a)] + 1))
+            p += along
+
+
+@jit
+def _skin_beyond(kinds, j, i, dj, di):
+    """Blocks of skin in a row beyond a block, at most `REACH`."""
+    by, bx = kinds.shape
+    count = 0
+    j, i = j + dj, i + di
+    while count < REACH and 0 <= j < by and 0 <= i < bx:
+        if kinds[j, i] != SKIN and kinds[j, i] != RIM:
+            break
+        count += 1
+        j, i = j + dj, i + di
+    return count
+
+
+@jit
+def _judge(flat, judged, kinds, starts, axis, first, factor, count, pitch, side, slices, near, hu):
+    """Walk along y (axis 0) or x (1) from the blocks of one slice that are certainly inside.
+
+    `factor`, `count` and `pitch` are the block's voxels, the slice's and the step to the next
+    one, along the walk and across it. `first` is the place of the slice's first voxel.
+    """
+    by, bx = starts.shape
+    columns = axis == 0
+    for j in range(by):
+        for i in range(bx):
+            if not starts[j, i]:
+                continue
+            b, c = (j, i) if columns else (i, j)
+            begin, end = b * factor[0], min(b * factor[0] + factor[0], count[0])
+            inside = max((end - begin) // side, 1)
+            if end < inside * side or begin + inside * side > count[0]:
+                continue  # a slice of one or two voxels
+            for forth in range(2):
+                sign = 1 if forth else -1
+                dj, di = (sign, 0) if columns else (0, sign)
+                blocks = _skin_beyond(kinds, j, i, dj, di)
+                if blocks == 0:
+                    continue
+                room = count[0] - end if forth else begin
+                skin = min(blocks * factor[0], room) // side
+                edge = (end if forth else begin - 1) * pitch[0]
+                c0, c1 = c * factor[1], min(c * factor[1] + factor[1], count[1])
+                for lane in range(c0, c1, side):
+                    alone = lane == 0 or lane + max(side, 2) > count[1]
+                    lanes = min(side, c1 - lane)
+                    place = edge + lane * pitch[1]
+                    _walk(
+                        *(flat, judged, first + place, place, sign * pitch[0], pitch[1], alone),
+                        *(inside, skin, side, lanes, slices, near, hu),
+                    )
+
+
+@jit
+def _copy(plane, ny, nx, out, first, width, in_place):
+    """Copy one slice, or only read it: walks are much faster on what is in the cache.
+
+    With unsigned indices such loops become vector instructions.
+    """
+    total = int32(0)
+    for y in range(ny):
+        old, new = uint64(y * nx), uint64(first + y * width)
+        if in_place:
+            for x in range(uint64(nx)):
+                total += plane[old + x]
+        else:
+            for x in range(uint64(nx)):
+                out[new + x] = plane[old + x]
+    return total
+
+
+@jit
+def _replace(judged, kinds, fy, fx, ny, nx, out, first, width, hu):
+    """Write background over what is not body in one slice, by runs of blocks of one class.
+
+    `out` is flat and holds the values; row y of the slice starts at its place `first + y * width`.
+    """
+    background, dense, padding = hu
+    by, bx = kinds.shape
+    total_dense, total_padding = 0, 0
+    for j in range(by):
+        y0, y1 = j * fy, min(j * fy + fy, ny)
+        i = 0
+        while i < bx:
+            kind = kinds[j, i]
+            start = i * fx
+            while i < bx and kinds[j, i] == kind:
+                i += 1
+            if kind == INSIDE:
+                continue
+            count = uint64(min(i * fx, nx) - start)
+            unjudged = uint8(UNJUDGED if kind == RIM else 255)
+            for y in range(y0, y1):
+                row, mark = uint64(first + y * width + start), uint64(y * nx + start)
+                n_dense, n_padding = int32(0), int32(0)
+                if kind == OUTSIDE:
+                    for x in range(count):
+                        value = out[row + x]
+                        n_dense += value > dense
+                        n_padding += value <= padding
+                        out[row + x] = background
+                else:
+                    for x in range(count):
+                        value = out[row + x]
+                        judgement = judged[mark + x]
+                        padded = value <= padding
+                        gone = ((judgement & uint8(1)) != 0) | (judgement == unjudged) | padded
+                        n_dense += gone & (value > dense)
+                        n_padding += gone & padded
+                        out[row + x] = background if gone else value
+                total_dense += n_dense
+                total_padding += n_padding
+    return total_dense, total_padding
+
+
+@jit
+def _cut(
+    values,
+    classes,
+    starts,
+    fz,
+    fy,
+    fx,
+    together,
+    side,
+    out,
+    at,
+    in_place,
+    walk_hu,
+    write_hu,
+    counts,
+    first_block,
+    last_block,
+):
+    nz, ny, nx = values.shape
+    width = out.shape[2]
+    flat = values.reshape(-1)
+    judged = np.empty(ny * nx, np.uint8)
+    near = (
+        (np.arange(REACH * fy) * EIGHTHS // fy * 2).astype(np.uint8),
+        (np.arange(REACH * fx) * EIGHTHS // fx * 2).astype(np.uint8),
+    )
+    for k in range(first_block, last_block):
+        kinds, begin = classes[k], starts[k]
+        end = min(k * fz + fz, nz)
+        for z0 in range(k * fz, end, together):
+            slices = min(together, end - z0)
+            first = z0 * ny * nx
+            for z in range(z0, z0 + slices):
+                _copy(
+                    *(values[z].reshape(-1), ny, nx, out[z + at[0]].reshape(-1)),
+                    *(at[1] * width + at[2], width, in_place),
+                )
+            judged[:] = UNJUDGED
+            for axis in range(2):
+                pitch = (nx, 1) if axis == 0 else (1, nx)
+                count = (ny, nx) if axis == 0 else (nx, ny)
+                factor = (fy, fx) if axis == 0 else (fx, fy)
+                _judge(
+                    *(flat, judged, kinds, begin, axis, first, factor, count, pitch, side, slices),
+                    *(near[axis], walk_hu),
+                )
+            for z in range(z0, z0 + slices):
+                found = _replace(
+                    *(judged, kinds, fy, fx, ny, nx, out[z + at[0]].reshape(-1)),
+                    *(at[1] * width + at[2], width, write_hu),
+                )
+                counts[k, 0] += found[0]
+                counts[k, 1] += found[1]
