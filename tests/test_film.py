@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,39 +11,58 @@ import pytest
 
 import drr
 from drr.anatomy import Anatomy, find_anatomy
+from drr.attenuation import water
+from drr.cleanup import clean
 from drr.datasets.phantom import thorax
 from drr.errors import DisplayError
 from drr.film import FILM_PARAMETERS, Film, film_for
 from drr.framing import fit_to_lungs
 from drr.geometry import Geometry
+from drr.kernels.cpu.project import project
 from drr.masks import thickness
-from drr.projector import Prepared, prepare
-from drr.views import parse_view
+from drr.views import View, parse_view
+from drr.volume import Volume
 
 FILM = Film(black=-2.5, white=7.0, gains=(3.0, 2.5, 1.5, 1.2), pixel_pitch=0.75)
 WIDE = np.linspace(0, 9, 50)
 
 
+@dataclass(frozen=True)
+class Chest:
+    volume: Volume
+    anatomy: Anatomy
+
+
+@dataclass(frozen=True)
+class Image:
+    line_integrals: np.ndarray
+    geometry: Geometry
+
+
 @pytest.fixture(scope="module")
-def chest() -> Prepared:
-    return prepare(thorax(96, noise=0.0))
+def chest() -> Chest:
+    volume = thorax(96, noise=0.0)
+    anatomy = find_anatomy(volume)
+    return Chest(clean(volume, anatomy), anatomy)
 
 
-def image(chest: Prepared, view: str, size: int = 128) -> drr.Projection:
+def image(chest: Chest, view: str | View, size: int = 128) -> Image:
     fitted = fit_to_lungs(parse_view(view, shape=(size, size)), chest.anatomy)
-    return drr.project(chest, fitted)
+    geometry = fitted.place(chest.anatomy)
+    volume = chest.volume
+    return Image(project(volume.hu, water().mapping, geometry.rays(volume.affine)), geometry)
 
 
-def film_of(chest: Prepared, view: str, size: int = 128, **options: Any) -> Film:
+def film_of(chest: Chest, view: str, size: int = 128, **options: Any) -> Film:
     projection = image(chest, view, size)
     return film_for(projection.line_integrals, projection.geometry, chest.anatomy, **options)
 
 
-def lungs_shadow(chest: Prepared, geometry: Geometry) -> np.ndarray:
+def lungs_shadow(chest: Chest, geometry: Geometry) -> np.ndarray:
     """mm of lung along each ray."""
     a = chest.anatomy
     assert a.lungs is not None
-    mask = drr.Volume(hu=a.lungs.astype(np.int16), affine=a.affine)
+    mask = Volume(hu=a.lungs.astype(np.int16), affine=a.affine)
     return thickness(mask, geometry)[0][0]
 
 
@@ -171,7 +191,7 @@ def test_an_image_with_holes_is_refused(bad: float) -> None:
 
 
 @pytest.mark.parametrize("view", ["pa", "ap-portable", "ll", "lao45"])
-def test_lungs_are_grey_the_abdomen_light_and_air_dark(chest: Prepared, view: str) -> None:
+def test_lungs_are_grey_the_abdomen_light_and_air_dark(chest: Chest, view: str) -> None:
     projection = image(chest, view)
     film = film_for(projection.line_integrals, projection.geometry, chest.anatomy)
     grey = film.apply(projection.line_integrals)
@@ -183,7 +203,7 @@ def test_lungs_are_grey_the_abdomen_light_and_air_dark(chest: Prepared, view: st
     assert grey.max() <= np.float32(film.brightest)
 
 
-def test_levels_are_of_the_anatomy_whatever_the_pixels(chest: Prepared) -> None:
+def test_levels_are_of_the_anatomy_whatever_the_pixels(chest: Chest) -> None:
     coarse, fine = film_of(chest, "pa", 96), film_of(chest, "pa", 250)
     assert coarse.black == pytest.approx(fine.black, abs=0.15)
     assert coarse.white == pytest.approx(fine.white, abs=0.15)
@@ -192,7 +212,7 @@ def test_levels_are_of_the_anatomy_whatever_the_pixels(chest: Prepared) -> None:
     assert len(coarse.gains) < len(fine.gains)
 
 
-def test_metal_and_empty_borders_hardly_move_the_levels(chest: Prepared) -> None:
+def test_metal_and_empty_borders_hardly_move_the_levels(chest: Chest) -> None:
     projection = image(chest, "pa")
     values = projection.line_integrals
     film = film_for(values, projection.geometry, chest.anatomy)
@@ -203,7 +223,7 @@ def test_metal_and_empty_borders_hardly_move_the_levels(chest: Prepared) -> None
     assert with_metal.black == pytest.approx(film.black, abs=0.1)
 
 
-def test_options_are_fields_of_the_film(chest: Prepared) -> None:
+def test_options_are_fields_of_the_film(chest: Chest) -> None:
     film = film_of(chest, "pa", gains=(), invert=True, brightest=1.0)
     assert film.gains == ()
     assert film.invert
@@ -214,7 +234,7 @@ def test_options_are_fields_of_the_film(chest: Prepared) -> None:
         film_of(chest, "pa", sloppe=3)
 
 
-def test_an_image_of_another_geometry_is_refused(chest: Prepared) -> None:
+def test_an_image_of_another_geometry_is_refused(chest: Chest) -> None:
     projection = image(chest, "pa")
     with pytest.raises(DisplayError, match="not of this geometry"):
         film_for(projection.line_integrals[1:], projection.geometry, chest.anatomy)
@@ -224,7 +244,7 @@ def test_an_image_of_another_geometry_is_refused(chest: Prepared) -> None:
         film_for(bad, projection.geometry, chest.anatomy)
 
 
-def test_without_lungs_there_is_a_film_too(chest: Prepared) -> None:
+def test_without_lungs_there_is_a_film_too(chest: Chest) -> None:
     projection = image(chest, "pa")
     a = chest.anatomy
     blind = Anatomy(a.body, a.affine, a.factors)
@@ -235,21 +255,21 @@ def test_without_lungs_there_is_a_film_too(chest: Prepared) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (40, 33)])
 @pytest.mark.parametrize("value", [0.0, 0.1, 5.0])
 def test_even_images_of_any_shape_have_a_film(
-    chest: Prepared, shape: tuple[int, int], value: float
+    chest: Chest, shape: tuple[int, int], value: float
 ) -> None:
     geometry = parse_view("pa", shape=shape).place(chest.anatomy)
     values = np.full(shape, value, np.float32)
     assert np.isfinite(film_for(values, geometry, chest.anatomy).apply(values)).all()
 
 
-def test_blocks_that_do_not_divide_the_image_stay_in_place(chest: Prepared) -> None:
+def test_blocks_that_do_not_divide_the_image_stay_in_place(chest: Chest) -> None:
     # 191 is three times 63 and two rows and columns over.
     assert film_of(chest, "pa", 191).black == pytest.approx(
         film_of(chest, "pa", 192).black, abs=0.1
     )
 
 
-def levels(chest: Prepared, step: int) -> np.ndarray:
+def levels(chest: Chest, step: int) -> np.ndarray:
     films = [film_of(chest, f"{angle},0", 96) for angle in range(-90, 91, step)]
     return np.array([[film.black, film.white] for film in films])
 
@@ -263,7 +283,7 @@ def changes(turning: np.ndarray) -> tuple[float, float]:
     )
 
 
-def test_a_turning_series_does_not_flicker(chest: Prepared) -> None:
+def test_a_turning_series_does_not_flicker(chest: Chest) -> None:
     turning = levels(chest, 5)
     step, unevenness = changes(turning)
     # From frontal to lateral the patient is twice as thick, so the exposure must follow, evenly.
@@ -278,19 +298,16 @@ def test_a_turning_series_does_not_flicker(chest: Prepared) -> None:
 def test_real_chests_turn_without_flicker(test_data, scan: str) -> None:  # type: ignore[no-untyped-def]
     volume = drr.read(test_data / scan)
     # Every fourth voxel: levels are of what is large.
-    thin = drr.Volume(
+    thin = Volume(
         hu=np.ascontiguousarray(volume.hu[:, 1::4, 1::4]),
         affine=volume.affine @ np.diag([4.0, 4.0, 1.0, 1.0]),
     )
-    scan_prepared = Prepared(thin, thin, find_anatomy(volume), True, None, "")
-    step, unevenness = changes(levels(scan_prepared, 5))
+    step, unevenness = changes(levels(Chest(thin, find_anatomy(volume)), 5))
     assert step < 0.1
     assert unevenness < 0.05
 
 
-def test_parallel_beams_have_films(chest: Prepared) -> None:
-    view = parse_view("pa", shape=(96, 96), source_to_detector_distance=float("inf"))
-    projection = drr.project(chest, fit_to_lungs(view, chest.anatomy))
-    assert isinstance(projection.geometry, Geometry)
-    film = film_for(projection.line_integrals, projection.geometry, chest.anatomy)
-    assert 0.3 < np.median(film.apply(projection.line_integrals)[30:50, 20:35]) < 0.6
+def test_parallel_beams_have_films(chest: Chest) -> None:
+    parallel = image(chest, parse_view("pa", source_to_detector_distance=float("inf")), 96)
+    film = film_for(parallel.line_integrals, parallel.geometry, chest.anatomy)
+    assert 0.3 < np.median(film.apply(parallel.line_integrals)[30:50, 20:35]) < 0.6
