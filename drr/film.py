@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["FILM_PARAMETERS", "Film", "film_for"]
 
 FILM_PARAMETERS: dict[str, Any] = {
-    "lung_grey": 0.44,
+    "lung_grey": 0.42,
     "lung_between": (0.1, 0.7),
     "thin_between": (0.1, 0.3),
-    "dense_grey": 0.88,
+    "dense_grey": 0.87,
     "dense_between": (0.8, 0.98),
     "air": (0.2, 0.4),
     "smallest_range": 0.5,
