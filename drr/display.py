@@ -79,12 +79,14 @@ def default_window(line_integrals: NDArray[np.floating], *, curve: Curve = "sigm
     """A window from the lungs to the bones of one image.
 
     The 5th and the 97th percentile of the line integrals inside the body (pixels of more than
-    0.3, about 15 mm of water) are shown at 9 % and 91 % of white by the sigmoid curve. Both
-    numbers are rounded, so that the window can be stated, and recorded with the picture.
+    0.3, about 15 mm of water) are shown at 9 % and 91 % of white. Both numbers are rounded, so
+    that the window can be stated, and recorded with the picture.
     """
     inside = line_integrals[line_integrals > 0.3]
     if inside.size < 16:
         return Window(center=1.0, width=2.0, curve=curve)
     low, high = np.percentile(inside[:: max(1, inside.size // 65536)], [5, 97])
-    center, width = float(low + high) / 2, float(high - low) * 0.85
+    # 0.09 and 0.91 are 0.82 apart on the line, and ln(0.91 / 0.09) / 2 = 1.157 widths on the sigmoid.
+    center = float(low + high) / 2
+    width = float(high - low) / (0.82 if curve == "linear" else 1.157)
     return Window(center=round(center, 2), width=max(0.1, round(width, 2)), curve=curve)
