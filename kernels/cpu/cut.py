@@ -70,8 +70,8 @@ def cut(
     dense
         Replaced voxels above this value are counted.
     together
-        Slices, and voxels within the slice each way, that walks see and judge as one. With 1
-        within the slice, they see the mean of three voxels across their way.
+        Slices, and neighbouring walks within the slice, 1 or 2, that are one walk: it judges by
+        the mean of the voxels that it goes through.
     at
         Place in `out` of the first voxel, along z, y and x.
     threads
@@ -91,15 +91,13 @@ def cut(
     shallow = (classes == RIM) | (classes == SKIN)
     starts = deep & dilate(shallow, (0, 1, 1), cross=True)
     counts = np.zeros((len(mask), 2), np.int64)
-    slices, side = (max(1, min(n, f)) for n, f in zip(together, factors[:2], strict=True))
-    side = min(side, factors[2])
     walk_hu = (int(tissue), int(rise), int(air), int(padding))
     write_hu = (np.int16(background), np.int16(dense), np.int16(padding))
     threads = threads or available_cpus()
 
     def task(start: int, stop: int) -> None:
         _cut(
-            *(values, classes, starts, *factors, slices, side, out, at, out is values),
+            *(values, classes, starts, *factors, *together, out, at, out is values),
             *(walk_hu, write_hu, counts, start, stop),
         )
 
@@ -110,70 +108,64 @@ def cut(
 
 
 @jit
-def _seen(flat, place, first, second, third, slices, plane, padding):
-    """Sum of four voxels in each of a few slices."""
+def _seen(flat, place, before, after, slices, plane, padding):
+    """Sum of a voxel, twice, and its neighbours in each of a few slices."""
     total = int32(0)
     for z in range(slices):
         p = place + z * plane
-        total += max(int32(flat[uint64(p)]), padding)
-        total += max(int32(flat[uint64(p + first)]), padding)
-        total += max(int32(flat[uint64(p + second)]), padding)
-        total += max(int32(flat[uint64(p + third)]), padding)
+        total += 2 * max(int32(flat[uint64(p)]), padding)
+        total += max(int32(flat[uint64(p + before)]), padding)
+        total += max(int32(flat[uint64(p + after)]), padding)
     return total
 
 
 @jit
-def _walk(
-    flat, judged, here, place, along, across, alone, inside, skin, side, lanes, slices, near, hu
-):
+def _walk(flat, judged, here, place, along, across, alone, inside, skin, lanes, slices, near, hu):
     """Judge the skin beyond a block that is certainly inside.
 
     `flat` are all voxels, `judged` those of one slice; the skin begins at `here` in the one and
-    at `place` in the other. The walk comes through `inside` cells before it, to learn whether
-    tissue or lung is there, and goes on through `skin` cells. A cell is `side` voxels along the
-    walk and `lanes` across. It sees its voxels or, where it is one voxel, half as much of both
-    neighbours across; `alone`, at the edge of a slice, nothing across.
+    at `place` in the other. The walk comes through `inside` voxels before it, to learn whether
+    tissue or lung is there, and goes on through `skin` voxels. It is one or two `lanes` wide. One
+    lane sees half as much of both neighbours across, against noise; `alone`, at the edge of a
+    slice, it sees nothing across.
 
     Where walks meet, the one that came the shorter way judges: a couch top that one walk follows
-    from where it touches the back is seen by another across the gap.
+    from where it touches the back is seen by another across the gap. A walk that meets no tissue
+    judges nothing.
     """
-    if side == 1:
-        first, second, third = -across, 0, across
-    else:
-        first, second, third = along, across, along + across
+    before, after = (-across, across) if lanes == 1 else (across, across)
     if alone:
-        first, second, third = 0, 0, 0
+        before, after = 0, 0
     # Sums instead of means: the limits grow with the voxels seen.
     seen = int32(4 * slices)
     tissue, rise, air = int32(hu[0]) * seen, int32(hu[1]) * seen, int32(hu[2]) * seen
     padding = int32(hu[3])
     plane = judged.size
-    step = along * side
     n = -inside
-    value = _seen(flat, here + n * step, first, second, third, slices, plane, padding)
+    value = _seen(flat, here + n * along, before, after, slices, plane, padding)
     while value < tissue and n + 1 < skin:
         n += 1
-        value = _seen(flat, here + n * step, first, second, third, slices, plane, padding)
-    tissue_met = value >= tissue
+        value = _seen(flat, here + n * along, before, after, slices, plane, padding)
+    if value < tissue:
+        return
     while value >= tissue and n + 1 < skin:
         n += 1
-        value = _seen(flat, here + n * step, first, second, third, slices, plane, padding)
+        value = _seen(flat, here + n * along, before, after, slices, plane, padding)
     over = skin
-    if tissue_met and value < tissue:
+    if value < tissue:
         lowest = value
         while value <= lowest + rise and value >= air and n + 1 < skin:
             n += 1
-            value = _seen(flat, here + n * step, first, second, third, slices, plane, padding)
+            value = _seen(flat, here + n * along, before, after, slices, plane, padding)
             lowest = min(lowest, value)
         if value > lowest + rise or value < air:
-            over = n
-    last = max(over, 0) * side
+            over = max(n, 0)
     for b in range(lanes):
         p = place + b * across
-        for a in range(last):
+        for a in range(over):
             judged[uint64(p)] = min(judged[uint64(p)], near[uint64(a)])
             p += along
-        for a in range(last, skin * side):
+        for a in range(over, skin):
             judged[uint64(p)] = min(judged[uint64(p)], uint8(near[uint64(a)] + 1))
             p += along
 
@@ -193,41 +185,36 @@ def _skin_beyond(kinds, j, i, dj, di):
 
 
 @jit
-def _judge(flat, judged, kinds, starts, axis, first, factor, count, pitch, side, slices, near, hu):
+def _judge(flat, judged, kinds, starts, axis, first, factor, count, pitch, width, slices, near, hu):
     """Walk along y (axis 0) or x (1) from the blocks of one slice that are certainly inside.
 
     `factor`, `count` and `pitch` are the block's voxels, the slice's and the step to the next
-    one, along the walk and across it. `first` is the place of the slice's first voxel.
+    one, along the walk and across it; `width` is the lanes of a walk, `first` the place of the
+    slice's first voxel.
     """
-    by, bx = starts.shape
     columns = axis == 0
-    for j in range(by):
-        for i in range(bx):
-            if not starts[j, i]:
+    for start in range(starts.size):
+        j, i = starts[start] // kinds.shape[1], starts[start] % kinds.shape[1]
+        b, c = (j, i) if columns else (i, j)
+        begin, end = b * factor[0], min(b * factor[0] + factor[0], count[0])
+        for forth in range(2):
+            sign = 1 if forth else -1
+            dj, di = (sign, 0) if columns else (0, sign)
+            blocks = _skin_beyond(kinds, j, i, dj, di)
+            if blocks == 0:
                 continue
-            b, c = (j, i) if columns else (i, j)
-            begin, end = b * factor[0], min(b * factor[0] + factor[0], count[0])
-            inside = max((end - begin) // side, 1)
-            if end < inside * side or begin + inside * side > count[0]:
-                continue  # a slice of one or two voxels
-            for forth in range(2):
-                sign = 1 if forth else -1
-                dj, di = (sign, 0) if columns else (0, sign)
-                blocks = _skin_beyond(kinds, j, i, dj, di)
-                if blocks == 0:
-                    continue
-                room = count[0] - end if forth else begin
-                skin = min(blocks * factor[0], room) // side
-                edge = (end if forth else begin - 1) * pitch[0]
-                c0, c1 = c * factor[1], min(c * factor[1] + factor[1], count[1])
-                for lane in range(c0, c1, side):
-                    alone = lane == 0 or lane + max(side, 2) > count[1]
-                    lanes = min(side, c1 - lane)
-                    place = edge + lane * pitch[1]
-                    _walk(
-                        *(flat, judged, first + place, place, sign * pitch[0], pitch[1], alone),
-                        *(inside, skin, side, lanes, slices, near, hu),
-                    )
+            room = count[0] - end if forth else begin
+            skin = min(blocks * factor[0], room)
+            edge = (end if forth else begin - 1) * pitch[0]
+            c0, c1 = c * factor[1], min(c * factor[1] + factor[1], count[1])
+            for lane in range(c0, c1, width):
+                lanes = min(width, c1 - lane)
+                alone = lanes == 1 and (lane == 0 or lane + 1 == count[1])
+                place = edge + lane * pitch[1]
+                _walk(
+                    *(flat, judged, first + place, place, sign * pitch[0], pitch[1], alone),
+                    *(end - begin, skin, lanes, slices, near, hu),
+                )
 
 
 @jit
@@ -301,7 +288,7 @@ def _cut(
     fy,
     fx,
     together,
-    side,
+    lanes,
     out,
     at,
     in_place,
@@ -320,7 +307,7 @@ def _cut(
         (np.arange(REACH * fx) * EIGHTHS // fx * 2).astype(np.uint8),
     )
     for k in range(first_block, last_block):
-        kinds, begin = classes[k], starts[k]
+        kinds, begin = classes[k], np.flatnonzero(starts[k])
         end = min(k * fz + fz, nz)
         for z0 in range(k * fz, end, together):
             slices = min(together, end - z0)
@@ -336,7 +323,7 @@ def _cut(
                 count = (ny, nx) if axis == 0 else (nx, ny)
                 factor = (fy, fx) if axis == 0 else (fx, fy)
                 _judge(
-                    *(flat, judged, kinds, begin, axis, first, factor, count, pitch, side, slices),
+                    *(flat, judged, kinds, begin, axis, first, factor, count, pitch, lanes, slices),
                     *(near[axis], walk_hu),
                 )
             for z in range(z0, z0 + slices):
