@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from kernels import SHAPE, SPACING, volume
 
 import drr
 from drr.attenuation import tissue
@@ -28,6 +27,7 @@ from drr.framing import fit_to_lungs
 from drr.preparation import prepare
 from drr.projector import Projection
 from drr.views import parse_view
+from kernels import SHAPE, SPACING, volume
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     ct.sha256  # noqa: B018 - computed once for each volume that is read, and cached
     threads = options.threads
     prepared = prepare(ct, threads=threads)
-    plain = prepare(ct, extend=False, threads=threads)
+    plain = prepare(ct, beyond=False, threads=threads)
     view = parse_view("pa", shape=(512, 512))
     # All of one field, so that the same rays are compared.
     placed = fit_to_lungs(view, prepared.anatomy).place(prepared.anatomy)
@@ -57,14 +57,12 @@ def main() -> None:
 
     made = drr.project(prepared, placed, threads=threads)
     tasks: dict[str, Callable[[], object]] = {
-        "bare projection (water)": lambda: drr.project(
-            plain, placed, look="raw", threads=threads
-        ),
+        "bare projection (water)": lambda: drr.project(plain, placed, look="raw", threads=threads),
         "bare projection (tissue)": lambda: drr.project(
             plain, placed, look="raw", attenuation=tissue(), threads=threads
         ),
         "prepare": lambda: prepare(ct, threads=threads),
-        "prepare, no extension": lambda: prepare(ct, extend=False, threads=threads),
+        "prepare, no extension": lambda: prepare(ct, beyond=False, threads=threads),
         "film levels": lambda: film_for(made.line_integrals, placed, prepared.anatomy),
         "film picture": lambda: made.picture(),
         "film, of a prepared volume": of(prepared),

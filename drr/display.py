@@ -86,7 +86,7 @@ def default_window(line_integrals: NDArray[np.floating], *, curve: Curve = "sigm
     if inside.size < 16:
         return Window(center=1.0, width=2.0, curve=curve)
     low, high = np.percentile(inside[:: max(1, inside.size // 65536)], [5, 97])
-    # 0.09 and 0.91 are 0.82 apart on the line, and ln(0.91 / 0.09) / 2 = 1.157 widths on the sigmoid.
+    # From 0.09 to 0.91 are 0.82 widths on the line, ln(0.91 / 0.09) / 2 = 1.157 on the sigmoid.
     center = float(low + high) / 2
     width = float(high - low) / (0.82 if curve == "linear" else 1.157)
     return Window(center=round(center, 2), width=max(0.1, round(width, 2)), curve=curve)

@@ -71,8 +71,8 @@ class Look:
         What the detector does to the signal; None for a perfect one.
     field
         `lungs`: the view is collimated to the lungs. `detector`: the view as it is.
-    extend
-        Whether the scan goes on beyond its ends.
+    beyond
+        Whether the scan is continued beyond its ends and sides.
     develop
         Chooses the display of one image from its line integrals, geometry and anatomy.
     """
@@ -81,7 +81,7 @@ class Look:
     attenuation: Attenuation | Beam
     detector: Detector | None
     field: Literal["lungs", "detector"]
-    extend: bool
+    beyond: bool
     develop: Callable[[NDArray[np.float32], Geometry, Anatomy], Display]
 
 
@@ -104,7 +104,7 @@ def find_look(name: str) -> Look:
             attenuation=tissue(),
             detector=None,
             field="lungs",
-            extend=True,
+            beyond=True,
             develop=film_for,
         )
     if name == "physical":
@@ -116,7 +116,7 @@ def find_look(name: str) -> Look:
             attenuation=Beam(),
             detector=DETECTORS["flat-panel"],
             field="lungs",
-            extend=True,
+            beyond=True,
             develop=lambda values, *_: default_window(values, curve="linear"),
         )
     if name == "raw":
@@ -125,7 +125,7 @@ def find_look(name: str) -> Look:
             attenuation=water(),
             detector=None,
             field="detector",
-            extend=False,
+            beyond=False,
             develop=lambda values, *_: default_window(values, curve="linear"),
         )
     raise DisplayError(f"the look {name!r} is a recipe of its own; see drr.drr_rate")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy, find_anatomy
 from drr.cleanup import clean as clean_volume
-from drr.extension import extend as extend_volume
+from drr.extension import Extension, extend
 from drr.framing import extension_needed, fit_to_lungs
 from drr.kernels.cpu.transpose import transposed_copy
 from drr.views import parse_view
@@ -41,7 +41,7 @@ class Prepared:
     cleaned
         Whether couch, blanket and padding became air.
     extension
-        mm that were added above and below the scan; None where nothing was to be.
+        How far the scan was continued; None where that was not asked for.
     sha256
         Digest of the source's voxels as they were read.
     """
@@ -50,7 +50,7 @@ class Prepared:
     volume: Volume
     anatomy: Anatomy
     cleaned: bool
-    extension: tuple[float, float] | None
+    extension: Extension | None
     sha256: str
 
     @property
@@ -68,7 +68,7 @@ def prepare(
     volume: Volume,
     *,
     clean: bool = True,
-    extend: bool = True,
+    beyond: bool = True,
     in_place: bool = False,
     threads: int | None = None,
 ) -> Prepared:
@@ -80,38 +80,38 @@ def prepare(
         HU in the patient's frame.
     clean
         Replace couch, blanket and padding by air.
-    extend
+    beyond
         Continue the scan beyond its ends, and beyond a field of view that cuts the body, as far
         as chest films of the standard views reach.
     in_place
-        Overwrite the voxels of `volume` instead of copying them; for callers that own it.
+        Overwrite the voxels of `volume` instead of copying them, where it is not continued; for
+        callers that own it.
     threads
         CPU threads; all available ones by default.
     """
     digest = volume.sha256  # of what was read, before anything is overwritten
     anatomy = find_anatomy(volume, threads=threads)
-    ready = volume
+    extension = _standard_extension(volume, anatomy) if beyond else None
+    larger = extension if extension != Extension() else None
     if clean:
-        ready = clean_volume(volume, anatomy, out=volume.hu if in_place else None, threads=threads)
-    extension = None
-    if extend and anatomy.lungs is not None:
-        extension = _standard_extension(volume, anatomy)
-        if any(extension) or anatomy.truncated:
-            superior, inferior = extension
-            ready = extend_volume(
-                ready,
-                anatomy,
-                superior_mm=superior,
-                inferior_mm=inferior,
-                sides=anatomy.truncated,
-            )
+        out = volume.hu if in_place and larger is None else None
+        ready = clean_volume(volume, anatomy, out=out, extension=larger, threads=threads)
+    elif larger is not None:
+        ready = extend(volume, anatomy, **larger.to_dict(), threads=threads)
+    else:
+        ready = volume
     return Prepared(volume, ready, anatomy, clean, extension, digest)
 
 
-def _standard_extension(volume: Volume, anatomy: Anatomy) -> tuple[float, float]:
+def _standard_extension(volume: Volume, anatomy: Anatomy) -> Extension:
+    """As far as the fields of the standard views reach, in whole mm."""
+    if anatomy.lungs is None:
+        return Extension()
     needed = []
     for name in _STANDARD_VIEWS:
         view = fit_to_lungs(replace(parse_view(name), shape=(64, 64)), anatomy)
         needed.append(extension_needed(view.place(anatomy), volume, anatomy))
     superior, inferior = np.minimum(np.ceil(np.max(needed, axis=0)), _LONGEST_EXTENSION_MM)
-    return float(superior), float(inferior)
+    return Extension(
+        superior_mm=float(superior), inferior_mm=float(inferior), sides=anatomy.truncated
+    )

@@ -214,7 +214,7 @@ def project(
     # Refuse bad names before the work starts.
     parsed = [view if isinstance(view, Geometry) else parse_view(view) for view in wanted]
     if isinstance(volume, Volume):
-        volume = prepare(volume, clean=clean, extend=parts.extend, threads=threads)
+        volume = prepare(volume, clean=clean, beyond=parts.beyond, threads=threads)
     if mask is not None:
         check_mask(mask, volume.source)
     if draw is not None:
@@ -278,7 +278,7 @@ def project(
                     "detector": None if detector is None else detector.to_dict(),
                     "seed": seed,
                     "cleanup": dict(CLEANUP_PARAMETERS) if volume.cleaned else None,
-                    "extension": None if volume.extension is None else list(volume.extension),
+                    "extension": None if volume.extension is None else volume.extension.to_dict(),
                     "method": method,
                     "backend": backend,
                     "anti_aliasing": anti_aliasing,

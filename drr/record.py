@@ -72,7 +72,7 @@ _PROJECTION_KEYS = {
     "detector": (dict, type(None)),
     "seed": int,
     "cleanup": (dict, type(None)),
-    "extension": (list, type(None)),
+    "extension": (dict, type(None)),
     "method": str,
     "backend": str,
     "anti_aliasing": bool,

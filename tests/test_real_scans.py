@@ -203,7 +203,7 @@ def test_lidc_organs_far_from_the_detector_are_larger(lidc_shots, lidc_mask):
 
 
 def test_lidc_clean_up_touches_no_organ(lidc, lidc_mask):
-    cleaned = prepare(lidc, extend=False).volume
+    cleaned = prepare(lidc, beyond=False).volume
     inside = lidc_mask.hu > 0
     assert inside.sum() > 5_000_000
     np.testing.assert_array_equal(cleaned.hu[inside], lidc.hu[inside])
@@ -366,7 +366,7 @@ def test_a0001_clean_up_eats_nothing_of_the_thorax(a0001, a0001_prepared):
     slices = (z > z0) & (z < z0 + 0.75 * (z1 - z0))
     disc = (2 * (x - (x0 + x1) / 2) / (x1 - x0)) ** 2
     disc = disc + ((2 * (y - (y0 + y1) / 2) / (y1 - y0)) ** 2)[:, None] < 0.8**2
-    cleaned = prepare(a0001, extend=False).volume
+    cleaned = prepare(a0001, beyond=False).volume
     before, after = a0001.hu[slices][:, disc], cleaned.hu[slices][:, disc]
     assert before.size > 1_500_000
     assert (before < -700).mean() > 0.3, "lungs"

@@ -36,7 +36,7 @@ PROJECTION = {
     "detector": None,
     "seed": 7,
     "cleanup": None,
-    "extension": [35.0, 0.0],
+    "extension": {"superior_mm": 35.0, "inferior_mm": 0.0, "sides": False},
     "method": "shear-warp",
     "backend": "cpu",
     "anti_aliasing": True,

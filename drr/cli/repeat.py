@@ -71,7 +71,7 @@ def request_from_record(path: Path, options: Mapping[str, Any], context: click.C
         labels=(label or "view",),
         preparing={
             "clean": projection["cleanup"] is not None,
-            "extend": projection["extension"] is not None,
+            "beyond": projection["extension"] is not None,
         },
         projecting={
             "look": projection["look"],

@@ -142,7 +142,7 @@ def request_from_options(options: Mapping[str, Any]) -> Request:
     return Request(
         views=(*named, *explicit),
         labels=tuple(labels),
-        preparing={"clean": not options["no_clean"], "extend": find_look(look).extend},
+        preparing={"clean": not options["no_clean"], "beyond": find_look(look).beyond},
         projecting={
             "look": look,
             "attenuation": _attenuation(options),
