@@ -141,7 +141,7 @@ class Beam:
         Raises
         ------
         BeamError
-            For another number of channels.
+            For another number of channels, and for thickness that is not finite.
         """
         thickness = np.asarray(thickness, dtype=np.float32)
         if thickness.ndim != 3 or len(thickness) != len(self.materials):
@@ -149,6 +149,8 @@ class Beam:
                 f"line_integrals needs {len(self.materials)} images of thickness "
                 f"({', '.join(self.materials)}), got an array of shape {thickness.shape}"
             )
+        if not np.isfinite(thickness).all():
+            raise BeamError("thickness must be finite; check the volume and what projected it")
         flat = thickness.reshape(len(thickness), -1)
         out = np.empty(flat.shape[1], np.float32)
         beyond = np.zeros(flat.shape[1], np.bool_)

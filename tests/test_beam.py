@@ -297,3 +297,9 @@ def test_unknown_keys_of_a_record_are_refused_by_name():
 def test_another_number_of_channels_is_refused(shape):
     with pytest.raises(BeamError, match=r"needs 2 images of thickness \(water, cortical bone\)"):
         Beam().line_integrals(np.zeros(shape))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_thickness_that_is_not_finite_is_refused(value):
+    with pytest.raises(BeamError, match="finite"):
+        Beam().line_integrals(np.full((2, 2, 2), value))
