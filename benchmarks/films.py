@@ -65,8 +65,10 @@ def to_window(grey: NDArray[np.floating], spacing: tuple[float, float]) -> Pictu
     rows, columns = values.shape
     height, width = rows * spacing[0], columns * spacing[1]
     if min(spacing) < COARSEST:
-        rows, columns = (max(1, round(side / max(COARSEST, step)))
-                         for side, step in zip((height, width), spacing, strict=True))
+        rows, columns = (
+            max(1, round(side / max(COARSEST, step)))
+            for side, step in zip((height, width), spacing, strict=True)
+        )
         box = Image.fromarray(values).resize((columns, rows), Image.Resampling.BOX)
         values = np.asarray(box, np.float32)
     side = SPACING * PIXELS

@@ -8,22 +8,17 @@ anatomy of the scan without, is framed as that one was.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from films import DATA, Picture
 
 import drr
-from drr.attenuation import tissue
-from drr.display import Window, default_window
 from drr.drr_rate import DrrRate, MinMax, drr_rate
-from drr.extension import extend
-from drr.film import film_for
-from drr.framing import extension_needed, fit_to_lungs
+from drr.framing import fit_to_lungs
 from drr.geometry import Geometry
-from drr.projector import Prepared, prepare
+from drr.preparation import Prepared, prepare
 from drr.views import View
-from drr.volume import Volume
 
 PIXELS = 512
 
@@ -110,28 +105,18 @@ def frontal(prepared: Prepared, pose: Pose) -> View:
 
 
 def film_look(prepared: Prepared, pose: Pose) -> Shot:
-    """Tissue attenuation of a scan continued beyond its ends, through the film display."""
-    view, geometry, volume = _placed(prepared, pose)
-    shot = drr.project(replace(prepared, volume=volume), geometry, attenuation=tissue())
-    film = film_for(shot.line_integrals, geometry, prepared.anatomy)
-    return Shot(film.apply(shot.line_integrals), view.detector_size[0] / PIXELS, geometry)
+    """What `drr project` shows by default."""
+    return _shot(prepared, pose, "film")
+
+
+def physical_look(prepared: Prepared, pose: Pose) -> Shot:
+    """What a detector measures, in a linear window."""
+    return _shot(prepared, pose, "physical")
 
 
 def raw_look(prepared: Prepared, pose: Pose) -> Shot:
-    """Water line integrals in a linear window from nothing to the most there is."""
-    view, geometry, volume = _placed(prepared, pose)
-    values = drr.project(replace(prepared, volume=volume), geometry).line_integrals
-    width = round(float(values.max()), 1)
-    window = Window(center=width / 2, width=width, curve="linear")
-    return Shot(window.apply(values), view.detector_size[0] / PIXELS, geometry)
-
-
-def window_look(prepared: Prepared, pose: Pose) -> Shot:
-    """Water line integrals in a sigmoid window, and no more: the scan's ends show."""
-    view = frontal(prepared, pose)
-    shot = drr.project(prepared, view)
-    picture = default_window(shot).apply(shot.line_integrals)
-    return Shot(picture, view.detector_size[0] / PIXELS, shot.geometry)
+    """Water line integrals in a linear window, of the field that the film look collimates."""
+    return _shot(prepared, pose, "raw")
 
 
 def drr_rate_look(prepared: Prepared, pose: Pose) -> Shot:
@@ -145,20 +130,13 @@ def drr_rate_look(prepared: Prepared, pose: Pose) -> Shot:
     # The published plane lies before the patient: its millimetres are not those of a film.
     spacing = geometry.row_pitch / _magnification(geometry, prepared)
     film = frontal(prepared, pose).place(prepared.anatomy)
-    return Shot(
-        MinMax().apply(image.path_sums), spacing * _magnification(film, prepared), geometry
-    )
+    return Shot(MinMax().apply(image.path_sums), spacing * _magnification(film, prepared), geometry)
 
 
-def _placed(prepared: Prepared, pose: Pose) -> tuple[View, Geometry, Volume]:
-    """View, its geometry, and the scan continued as far as the rays run."""
+def _shot(prepared: Prepared, pose: Pose, look: str) -> Shot:
     view = frontal(prepared, pose)
-    geometry = view.place(prepared.anatomy)
-    above, below = extension_needed(geometry, prepared.volume, prepared.anatomy)
-    volume = extend(
-        prepared.volume, prepared.anatomy, superior_mm=above, inferior_mm=below, sides=True
-    )
-    return view, geometry, volume
+    shot = drr.project(prepared, view, look=look, field="detector")  # collimated already
+    return Shot(shot.picture(), view.detector_size[0] / PIXELS, shot.geometry)
 
 
 def _magnification(geometry: Geometry, prepared: Prepared) -> float:
@@ -170,9 +148,7 @@ def _magnification(geometry: Geometry, prepared: Prepared) -> float:
 
 LOOKS: dict[str, Look] = {
     "film": film_look,
+    "physical": physical_look,
     "raw": raw_look,
     "drr-rate": drr_rate_look,
 }
-"""What is compared by default."""
-
-ALL_LOOKS = LOOKS | {"window": window_look}

@@ -5,10 +5,10 @@
 Frontal films and DRRs are compared in one window of 320 mm at 2 mm per pixel (at the detector).
 Measures, all zero for equal collections: Wasserstein-1 distance of grey levels (of 255), of all
 pictures pooled and, as an energy distance over pairs of pictures (Szekely and Rizzo, J. Stat.
-Plan. Inference 143, 2013), of each picture; root mean square difference of the mean radial log power
-spectra in decibel, 0.006 to 0.2 cycles per mm, of pictures divided by their mean; and the kernel
-distance (KID, unbiased) in a small network trained on films of other patients. Every patient
-counts once, however many films there are. Intervals are 95 % bootstrap intervals over patients
+Plan. Inference 143, 2013), of each picture; root mean square difference of the mean radial log
+power spectra in decibel, 0.006 to 0.2 cycles per mm, of pictures divided by their mean; and the
+kernel distance (KID, unbiased) in a small network trained on films of other patients. Every
+patient counts once, however many films there are. Intervals are 95 % bootstrap intervals over patients
 and, within each CT, over poses. Two floors say what the numbers mean: random halves of the
 patients against each other, and two real patients, one film each, against all others: no look of
 two CTs can be expected to be closer than the latter. Frontal only: there are no lateral films.
@@ -26,6 +26,9 @@ from typing import Any
 
 import numpy as np
 from distances import (
+    BANDS,
+    HIGHEST,
+    LOWEST,
     between,
     histograms,
     polynomial_kernel,
@@ -36,7 +39,7 @@ from distances import (
     within,
 )
 from films import CREDIT, DATA, PIXELS, SPACING, Film, read_films, to_window
-from looks import ALL_LOOKS, CT_CREDIT, LOOKS, Pose, poses, read_scans
+from looks import CT_CREDIT, LOOKS, poses, read_scans
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -50,6 +53,7 @@ MEASURES = {
 }
 OUT = Path(__file__).parent / "out"
 BOOTSTRAPS = 500
+GREY_QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 Floats = NDArray[np.float64]
 
@@ -183,6 +187,31 @@ def split_patients(films: Sequence[Film], *, seed: int) -> tuple[list[Film], lis
     return [f for f in films if f.patient in half], [f for f in films if f.patient not in half]
 
 
+def profile(collection: Collection, weights: Floats) -> dict[str, list[float]]:
+    """Where collections differ: quantiles of the grey levels (of 255) and the mean log spectrum."""
+    pool = np.cumsum(weights @ collection.histograms) / weights.sum()
+    return {
+        "grey_quantiles": [int(np.searchsorted(pool, q)) for q in GREY_QUANTILES],
+        "spectrum_db": (weights @ collection.spectra / weights.sum()).round(2).tolist(),
+    }
+
+
+def print_profiles(profiles: dict[str, dict[str, list[float]]]) -> None:
+    print("\ngrey level (of 255) below which a share of the pixels lies")
+    print(f"{'':14}" + "".join(f"{q:>7.0%}" for q in GREY_QUANTILES))
+    for name, values in profiles.items():
+        print(f"{name:14}" + "".join(f"{grey:7d}" for grey in values["grey_quantiles"]))
+    every = slice(0, None, 3)
+    real = np.array(profiles["real"]["spectrum_db"])
+    print("\npower in decibel above the real films', by cycles per cm")
+    edges = np.geomspace(LOWEST, HIGHEST, BANDS + 1)
+    centres = 10 * np.sqrt(edges[1:] * edges[:-1])
+    print(f"{'':14}" + "".join(f"{f:7.2f}" for f in centres[every]))
+    for name, values in profiles.items():
+        above = np.array(values["spectrum_db"]) - real
+        print(f"{name:14}" + "".join(f"{decibel:+7.1f}" for decibel in above[every]))
+
+
 def print_table(title: str, result: dict[str, Any]) -> None:
     print(f"\n{title}")
     print(f"{'':30}" + "".join(f"{name:>24}" for name in MEASURES.values()))
@@ -206,8 +235,10 @@ def print_table(title: str, result: dict[str, Any]) -> None:
 def montage(films: Sequence[Film], made: dict[str, NDArray], path: Path, *, columns: int) -> None:
     """Films in the first row, then every look, all in the common window."""
     rows = [np.stack([film.picture for film in films[:columns]])]
-    rows += [pictures[np.linspace(0, len(pictures) - 1, columns).astype(int)]
-             for pictures in made.values()]
+    rows += [
+        pictures[np.linspace(0, len(pictures) - 1, columns).astype(int)]
+        for pictures in made.values()
+    ]
     gap = 4
     sheet = np.full((len(rows) * (PIXELS + gap) - gap, columns * (PIXELS + gap) - gap), 255.0)
     for r, row in enumerate(rows):
@@ -245,7 +276,7 @@ def main() -> None:
     made, subjects = {}, []
     scans = read_scans()
     for name in names:
-        look = ALL_LOOKS[name]
+        look = LOOKS[name]
         shots = [look(scan, pose) for scan in scans.values() for pose in taken]
         made[name] = np.stack(
             [to_window(shot.picture, (shot.spacing, shot.spacing)) for shot in shots]
@@ -254,7 +285,8 @@ def main() -> None:
     pictures = np.concatenate([np.stack([f.picture for f in reference]), *made.values()])
     subjects = [film.patient for film in reference] + subjects
     source = np.array(
-        ["real"] * len(reference) + [f"look {name}" for name in names for _ in made[name]], dtype=object
+        ["real"] * len(reference) + [f"look {name}" for name in names for _ in made[name]],
+        dtype=object,
     )
     seen = encoder.features(model, pictures)
     of_films = encoder.features(model, np.stack([film.picture for film in training]))
@@ -272,9 +304,7 @@ def main() -> None:
             row = compare(
                 collection, real, source == f"look {name}", bootstraps=draws, seed=options.seed + 1
             )
-            row["pairs_closer"] = {
-                m: share_below(of_pairs[m], row["values"][m]) for m in MEASURES
-            }
+            row["pairs_closer"] = {m: share_below(of_pairs[m], row["values"][m]) for m in MEASURES}
             compared[name] = row
         results[title] = {
             "films": int(real.sum()),
@@ -287,7 +317,13 @@ def main() -> None:
             f"{len(scans)} CTs x {len(taken)} poses",
             results[title],
         )
-    print(f"\nnetwork: area under the curve {json.dumps({k: round(v, 2) for k, v in areas.items()})}")
+    once = equal_subjects(collection.subjects)
+    profiles = {"real": profile(collection, once * (source == "real"))}
+    profiles |= {name: profile(collection, once * (source == f"look {name}")) for name in names}
+    print_profiles(profiles)
+    print(
+        f"\nnetwork: area under the curve {json.dumps({k: round(v, 2) for k, v in areas.items()})}"
+    )
     per_patient = {film.patient: film for film in reference if not film.findings}
     montage(list(per_patient.values()), made, options.montage, columns=6)
     result = {
@@ -299,6 +335,7 @@ def main() -> None:
         "scans": list(scans),
         "network": {"films": len(training), "areas_under_curve": areas},
         "against": results,
+        "profiles": profiles,
         "credit": [CREDIT, CT_CREDIT],
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
