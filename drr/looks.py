@@ -40,6 +40,9 @@ __all__ = [
     "find_look",
 ]
 
+# Where bone stands out from soft tissue as on films of 120 kVp; spectra there average 50 to 65 keV.
+FILM_KEV = 50.0
+
 LOOKS = ("film", "physical", "drr-rate", "raw")
 
 
@@ -101,7 +104,7 @@ def find_look(name: str) -> Look:
     if name == "film":
         return Look(
             name=name,
-            attenuation=tissue(),
+            attenuation=tissue(FILM_KEV),
             detector=None,
             field="lungs",
             beyond=True,
