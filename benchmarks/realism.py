@@ -8,10 +8,11 @@ pictures pooled and, as an energy distance over pairs of pictures (Szekely and R
 Plan. Inference 143, 2013), of each picture; root mean square difference of the mean radial log
 power spectra in decibel, 0.006 to 0.2 cycles per mm, of pictures divided by their mean; and the
 kernel distance (KID, unbiased) in a small network trained on films of other patients. Every
-patient counts once, however many films there are. Intervals are 95 % bootstrap intervals over patients
-and, within each CT, over poses. Two floors say what the numbers mean: random halves of the
-patients against each other, and two real patients, one film each, against all others: no look of
-two CTs can be expected to be closer than the latter. Frontal only: there are no lateral films.
+patient counts once, however many films there are. Intervals
+are 95 % bootstrap intervals over patients and, within each CT, over poses. Two floors say what the
+numbers mean: random halves of the patients against each other, and two real patients, one film
+each, against all others: no look of two CTs can be expected to be closer than the latter. Frontal
+only: there are no lateral films.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ FLUID_HU = 30
 PARENCHYMA_HU = -300
 """Aerated lung lies below; vessels and what adjoins the lung above."""
 
-# How far and how deep fluid creeps up around the lung, mm.
-_MENISCUS_RISE, _MENISCUS_DEPTH = 25.0, 10.0
+# How far and how deep fluid creeps up around the lung, and the width of vessels in it, mm.
+_MENISCUS_RISE, _MENISCUS_DEPTH, _VESSEL = 25.0, 10.0, 8.0
 # Waves of a consolidation's surface: their number and their size as a share of the radius.
 _WAVES, _WAVE_SIZE = 6, 0.12
 
@@ -222,7 +222,10 @@ def pleural_effusion(
     lung = _one_lung(anatomy, side)
     # Blocks at the chest wall are not lung any more, but their air is.
     reach = dilate(lung, (1, 1, 1))
-    creep = _MENISCUS_RISE * np.exp(-_depth(lung, anatomy) / _MENISCUS_DEPTH)
+    # Vessels are no surface along which fluid rises.
+    gap = max(1, round(_VESSEL / _step(anatomy)))
+    closed = lung | erode(dilate(lung, (0, gap, gap)), (0, gap, gap))
+    creep = _MENISCUS_RISE * np.exp(-_depth(closed, anatomy) / _MENISCUS_DEPTH)
     part = _part_of_mask(volume, reach, anatomy)
     positions = _positions(volume, part)
     height = (positions @ down.astype(np.float32)) + _at(creep, anatomy, positions)
@@ -352,7 +355,7 @@ def _one_lung(anatomy: Anatomy, side: str) -> Mask:
 
 def _depth(lung: Mask, anatomy: Anatomy) -> NDArray[np.float32]:
     """Blocks' distance from the lung's outline in the axial plane, mm; 0 outside."""
-    step = float(np.linalg.norm(anatomy.affine[:3, :2], axis=0).mean())
+    step = _step(anatomy)
     depth = np.zeros(lung.shape, np.float32)
     inner, crossed = lung, False
     while inner.any():
@@ -361,6 +364,11 @@ def _depth(lung: Mask, anatomy: Anatomy) -> NDArray[np.float32]:
         inner = ~dilate(~inner, (0, 1, 1), cross=True) if crossed else erode(inner, (0, 1, 1))
         crossed = not crossed
     return depth
+
+
+def _step(anatomy: Anatomy) -> float:
+    """Mean size of the anatomy's blocks in the axial plane, mm."""
+    return float(np.linalg.norm(anatomy.affine[:3, :2], axis=0).mean())
 
 
 def _inside(volume: Volume, center: ArrayLike) -> NDArray[np.float64]:
