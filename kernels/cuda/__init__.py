@@ -1,0 +1,1 @@
+"""The CUDA back-end: plain `.cu` sources and their CuPy launcher."""
