@@ -296,9 +296,7 @@ def main() -> None:
     rows = measure(scans, names, quick=options.quick, pose=Pose())
     table = summary(rows, names)
     print(f"signal-to-noise of lesions in {len(scans)} CTs: median (lowest to highest), places of")
-    print(
-        f"all above {ROSE:g}; [places where it is erased: 99 % of its pixels do not change]; contrast"
-    )
+    print(f"all above {ROSE:g}; [places where 99 % of its pixels do not change]; median contrast")
     print(f"{'':36}" + "".join(f"{name:>36}" for name in names))
     for lesion in dict.fromkeys(row["lesion"] for row in table):
         cells = []

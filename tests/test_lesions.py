@@ -10,6 +10,7 @@ import pytest
 
 import drr
 from drr.anatomy import Anatomy, find_anatomy
+from drr.attenuation import water_attenuation
 from drr.datasets.lesions import (
     SIDES,
     consolidation,
@@ -288,6 +289,10 @@ def test_a_nodule_in_a_real_chest_casts_the_shadow_of_a_sphere(test_data: Path):
     row, column = np.unravel_index(int(added.argmax()), added.shape)
     seen = project_point(without.geometry, tuple(point.tolist()))
     np.testing.assert_allclose([row, column], seen, atol=5)
-    # 30 mm of water less the lung that was there (about -850 HU), with vessels kept.
-    water_per_mm = 0.0206
-    assert added.max() == pytest.approx(30 * 0.88 * water_per_mm, rel=0.08)
+    # What 30 HU have above the lung that was there, along 30 mm of the sagittal direction.
+    x, y, z = np.rint(scan.world_to_voxel[:3] @ [*point, 1]).astype(int)
+    reach = round(15 / scan.spacing[1])
+    before = scan.hu[z, y - reach : y + reach + 1, x - 3 : x + 4].astype(float).mean(axis=1)
+    replaced = np.maximum(30 - before, 0).mean() / 1000
+    assert replaced > 0.8
+    assert added.max() == pytest.approx(30 * replaced * water_attenuation(60), rel=0.05)
