@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FILM_PARAMETERS", "Film", "film_for"]
 
 FILM_PARAMETERS: dict[str, Any] = {
-    "lung_grey": 0.42,
+    "lung_grey": 0.38,
     "lung_between": (0.1, 0.7),
     "thin_between": (0.1, 0.3),
     "dense_grey": 0.87,
@@ -42,7 +42,8 @@ as `lung_grey`, those in the body's shadow between the quantiles `dense_between`
 spine, abdomen) as `dense_grey`; without lungs `thin_between` of the body takes their place. Line
 integrals in the range `air` turn from air to body. Gains are for bands by their pixel pitch in mm
 at the detector. The greys and gains were chosen beside PA films of the NIH ChestX-ray14 set, whose
-medians are 0.40 in the lungs, 0.79 in the mediastinum, 0.89 in the abdomen and 0.08 in air."""
+medians are 0.40 in the lungs, 0.79 in the mediastinum, 0.89 in the abdomen, 0.08 in air; somewhat
+darker lungs bring the whole picture's grey levels nearer to theirs (docs/realism.md)."""
 
 # The field is looked at in about so many rows and columns.
 _SAMPLES = 64
