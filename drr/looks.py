@@ -172,11 +172,12 @@ def display_from_dict(values: Mapping[str, Any]) -> Display:
     from drr.drr_rate import MinMax
     from drr.film import Film
 
-    kinds = {"window": Window, "film": Film, "minmax": MinMax}
+    kinds: dict[str, Any] = {"window": Window, "film": Film, "minmax": MinMax}
     options = dict(values)
     kind = options.pop("kind", None)
     if kind not in kinds:
         raise DisplayError(
             f"there is no display of kind {kind!r}; kinds are {', '.join(sorted(kinds))}"
         )
-    return kinds[kind].from_dict(options)
+    display: Display = kinds[kind].from_dict(options)
+    return display

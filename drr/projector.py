@@ -228,7 +228,8 @@ def project(
     beam, channels = _beam(attenuation, draw)
     exposed = detector
     if detector is not None and draw is not None:
-        exposed = replace(detector, **draw.detector_overrides)
+        drawn: dict[str, Any] = draw.detector_overrides
+        exposed = replace(detector, **drawn)
     placed = [_place(view, volume) for view in parsed]
     rays = [geometry.rays(volume.volume.affine) for geometry in placed]
     # A transposed copy costs about what it saves in two lateral views.
@@ -318,8 +319,10 @@ def _beam(
     attenuation: Attenuation | Beam, draw: Draw | None
 ) -> tuple[Beam | None, tuple[Attenuation, ...]]:
     """The beam, if it is polychromatic, and what is projected, with what was drawn of both."""
+    beam: Beam | None = None
+    channels: tuple[Attenuation, ...]
     if isinstance(attenuation, Attenuation):
-        beam, channels = None, (attenuation,)
+        channels = (attenuation,)
     else:
         kvp = None if draw is None else draw.kvp
         beam = attenuation if kvp is None else replace(attenuation, kvp=kvp)

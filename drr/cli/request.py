@@ -92,13 +92,13 @@ class Request:
         from drr.display import default_window
 
         if self.record is not None:
-            display = self.record.display or projection.display
-            return replace(projection, display=display)
-        display = projection.display
+            return replace(projection, display=self.record.display or projection.display)
         settled = dict(self.display)
         invert = settled.pop("invert", None)
+        display: Any = projection.display
         if settled:
-            display = replace(default_window(projection.line_integrals), **settled)
+            chosen = default_window(projection.line_integrals, curve=settled["curve"])
+            display = replace(chosen, **settled)
         if invert is not None:
             display = replace(display, invert=invert)
         return replace(projection, display=display)
