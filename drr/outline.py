@@ -1,8 +1,8 @@
 """The body's outline where the field of view cuts it, estimated from where it does not.
 
-In polar coordinates about the middle of the field, the radius of the skin is known up to where it
-leaves the field, and so is its slope. A cubic Hermite curve joins the two ends of a gap: on an
-ellipse that a quarter of its width lies outside the field it is within a few mm.
+In polar coordinates about the middle of the field, the radius r of the skin is known up to where
+it leaves the field, and so is its slope. A cubic Hermite curve of 1 / r^2, which for an ellipse is
+a sinusoid, joins the two ends of a gap.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy
 from drr.kernels.cpu.continuation import fill_sides
+from drr.kernels.morphology import dilate
 from drr.volume import Volume
 
-__all__ = ["OUTLINE_PARAMETERS", "Outline", "estimate_outline"]
+__all__ = ["OUTLINE_PARAMETERS", "Outline", "at_field_edge", "estimate_outline", "polar_reach"]
 
 OUTLINE_PARAMETERS = {
     "sectors": 360,
@@ -24,7 +25,8 @@ OUTLINE_PARAMETERS = {
     "widest_gap_sectors": 150,
     "furthest_mm": 60.0,
     "smoothing_mm": 15.0,
-    "edge_blocks": 1.5,
+    "touch_blocks": 1.0,
+    "edge_blocks": 0.5,
     "tissue_mm": 15.0,
     "lowest_hu": -150.0,
     "highest_hu": 60.0,
@@ -33,9 +35,10 @@ OUTLINE_PARAMETERS = {
 }
 """Sectors (degrees), lengths (mm) and values (HU) of the fill beyond the field of view.
 
-Slopes are taken over `slope_sectors`; gaps wider than `widest_gap_sectors` are left alone. The
-tissue of the last `tissue_mm` before the edge, between `lowest_hu` and `highest_hu`, turns into
-`fat_hu` towards the outline, and over `skin_mm` into air.
+The body is cut where it comes within `touch_blocks` of the field's edge; what is not body within
+`edge_blocks` of it is filled too. Slopes are taken over `slope_sectors`; gaps wider than
+`widest_gap_sectors` are left alone. The tissue of the last `tissue_mm` before the edge, between
+`lowest_hu` and `highest_hu`, turns into `fat_hu` towards the outline, and over `skin_mm` into air.
 """
 
 
@@ -145,17 +148,19 @@ def estimate_outline(volume: Volume, anatomy: Anatomy) -> Outline | None:
     p = OUTLINE_PARAMETERS
     field, reach, block = polar_reach(volume, anatomy)
     edge = _smooth_around(field, 3) - p["edge_blocks"] * block
-    at_edge = reach >= field - p["edge_blocks"] * block
+    at_edge = at_field_edge(field, reach, block)
     bulge = np.stack([_bulge(row, r, field) for row, r in zip(at_edge, reach, strict=True)])
-    if not bulge.any():
+    if not (bulge > 0).any():
         return None
+    # Where nothing is to be filled the outline stays within the edge.
+    bulge = np.maximum(bulge, -2 * p["edge_blocks"] * block)
     blocks_mm = p["smoothing_mm"] / (volume.spacing[2] * anatomy.factors[0])
     bulge = _smooth_along(bulge, blocks_mm)
     # From blocks to slices.
     middle = (np.arange(len(bulge)) + 0.5) * anatomy.factors[0] - 0.5
     slices = np.arange(volume.shape[0])
     bulge = np.stack([np.interp(slices, middle, column) for column in bulge.T], axis=1)
-    radius = np.where(bulge > 0.5, field + bulge, 0.0)
+    radius = np.where(field + bulge > edge, field + bulge, 0.0)
     present = reach > 0
     cut = float((at_edge & present).sum() / max(1, present.sum()))
     return Outline(edge=edge.astype(np.float32), radius=radius.astype(np.float32), cut=cut)
@@ -188,7 +193,9 @@ def polar_reach(
     i = np.clip((x / step_x).astype(int), 0, anatomy.body.shape[2] - 1)
     view = inside
     if anatomy.outside_view is not None:
-        view = inside & ~anatomy.outside_view.all(axis=0)[j, i]
+        # Blocks that are partly outside count as body only if most of them is.
+        outside = dilate(anatomy.outside_view.all(axis=0)[None], (0, 1, 1), cross=True)[0]
+        view = inside & ~outside[j, i]
     outermost = radii + block / 4
 
     def last(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -198,32 +205,49 @@ def polar_reach(
     return last(view), last(anatomy.body[:, j, i] & view), block
 
 
+def at_field_edge(
+    field: NDArray[np.float64], reach: NDArray[np.float64], block: float
+) -> NDArray[np.bool_]:
+    """`(kz, sectors)` whether the body reaches the edge of the field of view; see `polar_reach`."""
+    return np.asarray(reach >= field - OUTLINE_PARAMETERS["touch_blocks"] * block)
+
+
 def _bulge(
     at_edge: NDArray[np.bool_], reach: NDArray[np.float64], field: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """`(sectors,)` mm by which the outline of one plane goes beyond the field of view."""
+    """`(sectors,)` mm from the field's edge to the outline of one plane; -inf where not cut."""
     p = OUTLINE_PARAMETERS
     count, over = at_edge.size, int(p["slope_sectors"])
-    bulge = np.zeros(count)
+    bulge = np.full(count, -np.inf)
     if at_edge.all() or not at_edge.any():
         return bulge
     # Turn the circle so that it starts outside every gap.
     start = int(np.flatnonzero(~at_edge)[0])
-    turned = np.roll(at_edge, -start)
-    steps = np.diff(np.concatenate([[False], turned, [False]]).astype(np.int8))
+    steps = np.diff(np.concatenate([[0], np.roll(at_edge, -start), [0]]).astype(np.int8))
     for first, end in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True):
         width = end - first
         if width > p["widest_gap_sectors"]:
             continue
-        slopes = []
-        for inner, outer in ((first, first - over), (end - 1, end - 1 + over)):
-            inner, outer = (inner + start) % count, (outer + start) % count
-            rise = field[inner] - reach[outer] if reach[outer] > 0 else 0.0
-            slopes.append(max(0.0, rise) / over)
-        t = (np.arange(width) + 0.5) / width
-        # Hermite basis of the slopes at both ends; the ends themselves lie on the edge.
-        curve = width * (slopes[0] * t * (1 - t) ** 2 + slopes[1] * t**2 * (1 - t))
-        bulge[(start + first + np.arange(width)) % count] = np.minimum(curve, p["furthest_mm"])
+        values, rises = [], []
+        for last, before in ((first - 1, first - over), (end, end - 1 + over)):
+            last, before = (last + start) % count, (before + start) % count
+            known = reach[last] > 0 and reach[before] > 0
+            value = (reach[last] if known else field[last]) ** -2.0
+            slope = (value - reach[before] ** -2.0) / (over - 1) if known else 0.0
+            values.append(value)
+            rises.append(min(0.0, slope) * (width + 1))
+        t = (np.arange(width) + 1) / (width + 1)
+        # The cubic Hermite basis; both slopes point into the gap.
+        inverse_square = (
+            values[0] * (1 + 2 * t) * (1 - t) ** 2
+            + values[1] * t**2 * (3 - 2 * t)
+            + rises[0] * t * (1 - t) ** 2
+            + rises[1] * t**2 * (1 - t)
+        )
+        furthest = (field.max() + p["furthest_mm"]) ** -2.0
+        curve = np.maximum(inverse_square, furthest) ** -0.5
+        gap = (start + first + np.arange(width)) % count
+        bulge[gap] = np.minimum(curve - field[gap], p["furthest_mm"])
     return bulge
 
 

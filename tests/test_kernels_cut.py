@@ -79,3 +79,134 @@ def test_cut_copies_all_when_the_mask_is_full(rng: np.random.Generator) -> None:
     out = np.empty_like(values)
     assert cut(values, np.ones((2, 3, 3), bool), (2, 3, 4), out, **CUT) == (0, 0)
     np.testing.assert_array_equal(out, values)
+
+
+# --- Against a reference that does the same voxel by voxel -------------------------------------
+
+
+def neighbours(mask: np.ndarray, steps: list[tuple[int, int, int]]) -> np.ndarray:
+    """The mask and what any of the steps reaches from it."""
+    out = mask.copy()
+    for z, y, x in np.argwhere(mask):
+        for dz, dy, dx in steps:
+            place = (z + dz, y + dy, x + dx)
+            if all(0 <= p < n for p, n in zip(place, mask.shape, strict=True)):
+                out[place] = True
+    return out
+
+
+CROSS = [(0, 0, 1), (0, 0, -1), (0, 1, 0), (0, -1, 0)]
+BOX = [(0, a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)]
+
+
+def reference_cut(
+    values: np.ndarray, mask: np.ndarray, factors: tuple[int, int, int], together: tuple[int, int]
+) -> tuple[np.ndarray, int, int]:
+    deep = ~neighbours(~mask, BOX)
+    classes = np.where(neighbours(mask, CROSS), "rim", "outside")
+    classes[neighbours(mask, [(1, 0, 0), (-1, 0, 0)])] = "skin"
+    classes[deep] = "inside"
+    shallow = (classes == "rim") | (classes == "skin")
+    starts = deep & neighbours(shallow, CROSS)
+    nz, ny, nx = values.shape
+    fz, fy, fx = factors
+    seen = np.maximum(values.astype(float), CUT["padding"])
+    out = values.copy()
+    for k in range(len(mask)):
+        end = min(k * fz + fz, nz)
+        for z0 in range(k * fz, end, together[0]):
+            planes = slice(z0, min(z0 + together[0], end))
+            best = np.full((ny, nx), 48)
+            for j, i in np.argwhere(starts[k]):
+                for dj, di in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+                    _walk(seen[planes].mean(axis=0), best, shallow[k], j, i, dj, di, fy, fx,
+                          together[1])  # fmt: skip
+            for z in range(planes.start, planes.stop):
+                for y, x in np.ndindex(ny, nx):
+                    kind = classes[k, y // fy, x // fx]
+                    gone = best[y, x] % 2 == 1 or (kind == "rim" and best[y, x] == 48)
+                    gone = gone or values[z, y, x] <= CUT["padding"]
+                    if kind == "outside" or (kind != "inside" and gone):
+                        out[z, y, x] = CUT["background"]
+    removed = (out != values) | (out == CUT["background"])
+    kinds = classes.repeat(fz, 0).repeat(fy, 1).repeat(fx, 2)[:nz, :ny, :nx]
+    removed &= kinds != "inside"
+    dense = int((removed & (values > CUT["dense"])).sum())
+    return out, dense, int((removed & (values <= CUT["padding"])).sum())
+
+
+def _walk(plane, best, shallow, j, i, dj, di, fy, fx, width):
+    ny, nx = plane.shape
+    by, bx = shallow.shape
+    blocks = 0
+    while blocks < 3:
+        b, c = j + (blocks + 1) * dj, i + (blocks + 1) * di
+        if not (0 <= b < by and 0 <= c < bx and shallow[b, c]):
+            break
+        blocks += 1
+    rows = np.arange(j * fy, min(j * fy + fy, ny))
+    columns = np.arange(i * fx, min(i * fx + fx, nx))
+    lanes, through, size, factor = (columns, rows, ny, fy) if dj else (rows, columns, nx, fx)
+    forward = dj + di > 0
+    first = through[0] if forward else through[-1]
+    count = size - 1 - through[-1] if forward else through[0]
+    path = first + (1 if forward else -1) * np.arange(through.size + min(blocks * factor, count))
+    for lane in range(0, lanes.size, width):
+        mine = lanes[lane : lane + width]
+        if mine.size == 2:
+            across = mine
+        else:
+            edge = mine[0] == 0 or mine[0] == plane.shape[1 if dj else 0] - 1
+            across = mine[[0, 0]] if edge else np.array([mine[0] - 1, *mine[[0, 0]], mine[0] + 1])
+        index = np.ix_(path, across) if dj else np.ix_(across, path)
+        profile = plane[index].mean(axis=1 if dj else 0)
+        tissue = np.flatnonzero(profile >= CUT["tissue"])
+        if not tissue.size or not blocks:
+            continue
+        over, lowest = len(path), np.inf
+        for n in range(tissue[0], len(path)):
+            if lowest == np.inf and profile[n] >= CUT["tissue"]:
+                continue
+            lowest = min(lowest, profile[n])
+            if profile[n] > lowest + CUT["rise"] or profile[n] < CUT["air"]:
+                over = n
+                break
+        for n in range(through.size, len(path)):
+            distance = (n - through.size) * 8 // factor * 2 + (n >= over)
+            place = (path[n], mine) if dj else (mine, path[n])
+            best[place] = np.minimum(best[place], distance)
+
+
+@pytest.mark.parametrize("together", [(1, 1), (2, 1), (1, 2), (2, 2)])
+@pytest.mark.parametrize("factors", [(1, 4, 4), (2, 5, 3), (3, 2, 5), (1, 1, 1)])
+def test_cut_is_that_of_the_reference(
+    factors: tuple[int, int, int], together: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(sum(factors) + 10 * sum(together))
+    shape = (5, 37, 41)
+    _, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    inside = np.hypot((x - 20) / 15, (y - 17) / 12)
+    hu = np.where(inside < 1, 30, -1000) + rng.normal(0, 40, shape)
+    hu[np.broadcast_to((y > 30) & (y < 33), shape)] = 150
+    hu[np.broadcast_to(np.hypot(x - 20, y - 18) > 22, shape)] = -2048
+    values = np.rint(hu).astype(np.int16)
+    grid = tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
+    k, j, i = np.ogrid[: grid[0], : grid[1], : grid[2]]
+    _, fy, fx = factors
+    mask = np.hypot((i * fx + fx / 2 - 20) / 16, (j * fy + fy / 2 - 17) / 14) + 0 * k < 1
+    mask &= rng.random(grid) < 0.98
+    expected, dense, padding = reference_cut(values, mask, factors, together)
+    out = np.full((7, 40, 45), 7, np.int16)
+    found = cut(values, mask, factors, out, together=together, at=(1, 2, 3), **CUT)
+    # Means in float64 against sums of integers: a voxel on a limit may differ.
+    part = out[1:6, 2:39, 3:44]
+    assert (part != expected).mean() < 2e-4
+    assert found == pytest.approx((dense, padding), abs=10)
+    assert (out[0] == 7).all()
+    assert (out[:, :2] == 7).all()
+    assert (out[:, :, :3] == 7).all()
+    assert (out[6] == 7).all()
+    assert (out[:, 39:] == 7).all()
+    assert (out[:, :, 44:] == 7).all()
+    cut(values, mask, factors, values, together=together, **CUT)
+    np.testing.assert_array_equal(values, part)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from drr.kernels.cpu.continuation import blend_slices, fill_sides
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blended_slices_are_weighted_sums(threads: int) -> None:
+    rng = np.random.default_rng(0)
+    slices = rng.uniform(-1000, 1000, (3, 7, 11)).astype(np.float32)
+    weights = rng.dirichlet((1, 1, 1), 9).astype(np.float32)
+    weights[0] = (1, 0, 0)
+    out = np.empty((9, 7, 11), np.int16)
+    blend_slices(slices, weights, out, threads=threads)
+    expected = np.einsum("km,myx->kyx", weights.astype(float), slices.astype(float))
+    assert np.abs(out - expected).max() <= 0.501
+
+
+def filled(values, radius, angle, edge, outline, inner, outer, background, fade):
+    """Reference: voxel by voxel in float64."""
+    out = values.copy()
+    for (z, y, x), value in np.ndenumerate(values):
+        r, a = float(radius[y, x]), angle[y, x]
+        if value > background or not edge[a] < r < outline[z, a]:
+            continue
+        inside = outline[z, a] - r
+        tissue = outer + inside / (outline[z, a] - edge[a]) * (inner[z, a] - outer)
+        out[z, y, x] = round(background + min(inside / fade, 1) * (tissue - background))
+    return out
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_sides_are_filled_between_edge_and_outline(threads: int) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.choice(np.array([-2048, -1000, 40], np.int16), (3, 31, 37))
+    y, x = np.mgrid[-15:16, -18:19]
+    radius = np.hypot(x, y).astype(np.float32)
+    angle = (np.arctan2(y, x) / (2 * np.pi) * 24).astype(np.int16) % 24
+    edge = rng.uniform(5, 8, 24).astype(np.float32)
+    outline = rng.uniform(4, 17, (3, 24)).astype(np.float32)
+    inner = rng.uniform(-150, 60, (3, 24)).astype(np.float32)
+    expected = filled(values, radius, angle, edge, outline, inner, -100.0, -1000, 2.5)
+    fill_sides(
+        *(values, radius, angle, edge, outline, inner),
+        outer=-100.0,
+        background=-1000,
+        fade=2.5,
+        threads=threads,
+    )
+    assert (values != expected).mean() < 0.01
+    assert np.abs(values.astype(int) - expected).max() <= 1
+
+
+def test_nothing_beyond_the_edge_leaves_all() -> None:
+    values = np.full((2, 5, 5), -1000, np.int16)
+    zeros = np.zeros((5, 5), np.float32)
+    table = np.zeros((2, 4), np.float32)
+    fill_sides(
+        *(values, zeros, np.zeros((5, 5), np.int16), np.ones(4, np.float32), table, table),
+        outer=-100.0,
+        background=-1000,
+        fade=5.0,
+    )
+    assert (values == -1000).all()
