@@ -1,0 +1,438 @@
+"""What every source of CTs is brought to: studies, and the cohort they make.
+
+A `Study` is one CT that becomes one sample: where its voxels are, whose they are, and what is known
+about them. A `Cohort` is the ordered list of them with the names of the labels, the terms of use,
+and what could not be used. Readers of sources (`ctrate`, `manifest`, `folder`) make cohorts; the
+builder needs nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.datasets.labels import CODES, UNKNOWN
+from drr.errors import DRRError
+
+if TYPE_CHECKING:
+    from drr.volume import Volume
+
+__all__ = [
+    "READERS",
+    "Cohort",
+    "CohortError",
+    "Problem",
+    "Report",
+    "Study",
+    "check_relative_path",
+    "read_volume",
+    "sample_from_path",
+]
+
+
+class CohortError(DRRError, ValueError):
+    """A source of CTs, or a statement in it, that cannot become a data set."""
+
+
+READERS = ("any", "ct-rate")
+"""How a study's voxels become HU: `drr.read`, or CT-RATE's rules (`ctrate_volume`)."""
+
+LONGEST_NAME = 200
+"""Bytes of a sample's name: with a suffix it must still be a file name on any system."""
+
+# Characters that separate folders or that Windows does not allow in a file name.
+FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A radiology report in CT-RATE's four parts; empty text is a part that was not given."""
+
+    clinical_information: str = ""
+    technique: str = ""
+    findings: str = ""
+    impressions: str = ""
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if not isinstance(value, str):
+                raise CohortError(f"the report's {part.name} must be text, got {value!r}")
+            if "\0" in value or not _encodable(value):
+                raise CohortError(
+                    f"the report's {part.name} has characters that UTF-8 cannot hold; save its "
+                    "file as UTF-8"
+                )
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, part.name) for part in fields(self))
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+        """Inverse of `to_dict`."""
+        return cls(**_known(cls, values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One CT volume and what is known about it; `eval(repr(s)) == s`.
+
+    Parameters
+    ----------
+    sample
+        Name of the sample, unique in its cohort and fit for a file name: `train_1_a_1`.
+    patient
+        Who it is, as a pseudonym; samples of one patient never part.
+    path
+        The volume, relative to the cohort's root, with `/` between folders.
+    scan
+        The acquisition: reconstructions of one scan share it. Empty for none known: the sample.
+    split
+        `train`, `valid`, ..., or None where nobody decided.
+    series
+        Which series of a DICOM input, as `drr.read` takes it; None for the only one.
+    reader
+        One of `READERS`.
+    segmentation
+        Its segmentation, relative to the root, or None.
+    labels
+        A code of `drr.datasets.labels` for each of the cohort's label names, or empty: all unknown.
+    report
+        What the radiologist wrote.
+    sex
+        `M`, `F`, `O`, or None.
+    age
+        In years, or None.
+    metadata
+        Anything else, by column name, as its source writes it.
+
+    Raises
+    ------
+    CohortError
+        For a value that cannot be used, named with the sample.
+    """
+
+    sample: str
+    patient: str
+    path: str
+    scan: str = ""
+    split: str | None = None
+    series: str | None = None
+    reader: str = "any"
+    segmentation: str | None = None
+    labels: tuple[int, ...] = ()
+    report: Report = field(default_factory=Report)
+    sex: str | None = None
+    age: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_name("sample", self.sample)
+        _check_name("patient", self.patient, who=self.sample)
+        _set(self, "scan", self.scan or self.sample)
+        _check_name("scan", self.scan, who=self.sample)
+        if self.split is not None:
+            _check_name("split", self.split, who=self.sample)
+        _set(self, "path", check_relative_path(self.path, who=self.sample))
+        if self.segmentation is not None:
+            _set(self, "segmentation", check_relative_path(self.segmentation, who=self.sample))
+        if self.reader not in READERS:
+            raise CohortError(f"{self.sample}: reader {self.reader!r} is none of {READERS}")
+        if self.series is not None and not isinstance(self.series, str):
+            raise CohortError(f"{self.sample}: series must be text, got {self.series!r}")
+        codes = tuple(int(code) for code in self.labels)
+        for place, (code, given) in enumerate(zip(codes, self.labels, strict=True)):
+            if code not in CODES or code != given:
+                raise CohortError(
+                    f"{self.sample}: label {place + 1} is {given!r}; codes are 1, 0, -1 "
+                    f"(uncertain) and {UNKNOWN} (unknown)"
+                )
+        _set(self, "labels", codes)
+        if not isinstance(self.report, Report):
+            raise CohortError(f"{self.sample}: report must be a Report, got {self.report!r}")
+        if self.sex not in (None, "M", "F", "O"):
+            raise CohortError(f"{self.sample}: sex {self.sex!r} is none of M, F, O and None")
+        if self.age is not None:
+            if not 0 <= self.age <= 130:
+                raise CohortError(f"{self.sample}: age {self.age!r} is not in years from 0 to 130")
+            _set(self, "age", float(self.age))
+        for key, value in self.metadata.items():
+            texts = isinstance(key, str) and isinstance(value, str)
+            if not (texts and key and _encodable(key + value)) or "\0" in key + value:
+                raise CohortError(f"{self.sample}: metadata {key!r}: {value!r} is not UTF-8 text")
+        _set(self, "metadata", dict(self.metadata))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return plain | {
+            "labels": list(self.labels),
+            "report": self.report.to_dict(),
+            "metadata": dict(self.metadata),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Study:
+        """Inverse of `to_dict`."""
+        options = _known(cls, values)
+        options["labels"] = tuple(options.get("labels", ()))
+        options["report"] = Report.from_dict(options.get("report", {}))
+        return cls(**options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something of a source that cannot be used; recorded with the data set, never dropped.
+
+    Parameters
+    ----------
+    name
+        The sample or the file, relative to the root.
+    reason
+        What is wrong with it and what to do, in one line.
+    place
+        Where that stands, such as `metadata/train_metadata.csv, row 17`; empty for the file itself.
+    """
+
+    name: str
+    reason: str
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}{f' ({self.place})' if self.place else ''}: {self.reason}"
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Problem:
+        """Inverse of `to_dict`."""
+        return cls(**_known(cls, values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """The studies of a source in plan order, and what holds for all of them.
+
+    Parameters
+    ----------
+    kind
+        `ct-rate`, `manifest`, `folder`, `dicom`, ...
+    root
+        Folder that every path is relative to. Of this machine: in no record and no digest.
+    studies
+        In the order in which they become samples.
+    label_names
+        Names of the labels; every study has a code for each, or none at all.
+    licence, attribution
+        Terms of use and whom to cite; empty where the source does not say.
+    found
+        How the source was recognised and read, for people.
+    notes
+        What a user may want to know, one sentence each.
+    problems
+        What could not be used, with reasons.
+
+    Raises
+    ------
+    CohortError
+        For a sample named twice, and for labels that do not match their names.
+    """
+
+    kind: str
+    root: Path
+    studies: tuple[Study, ...]
+    label_names: tuple[str, ...] = ()
+    licence: str = ""
+    attribution: str = ""
+    found: str = ""
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def __post_init__(self) -> None:
+        _set(self, "root", Path(self.root))
+        for name in ("studies", "label_names", "notes", "problems"):
+            _set(self, name, tuple(getattr(self, name)))
+        if len(set(self.label_names)) < len(self.label_names):
+            twice = sorted({n for n in self.label_names if self.label_names.count(n) > 1})
+            raise CohortError(f"label {twice[0]!r} is named twice; give every label its own name")
+        seen: dict[str, Study] = {}
+        for study in self.studies:
+            # Samples become file names, which some systems compare without case.
+            key = study.sample.casefold()
+            if key in seen:
+                raise CohortError(
+                    f"two studies have the sample name {study.sample!r}: {seen[key].path} and "
+                    f"{study.path}; give each its own"
+                )
+            seen[key] = study
+            if study.labels and len(study.labels) != len(self.label_names):
+                raise CohortError(
+                    f"{study.sample}: {len(study.labels)} labels for {len(self.label_names)} names"
+                )
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    @property
+    def codes(self) -> NDArray[np.int8]:
+        """`(studies, labels)` int8 codes, unknown where a study has none."""
+        blank = (UNKNOWN,) * len(self.label_names)
+        rows = [study.labels or blank for study in self.studies]
+        return np.array(rows, np.int8).reshape(len(rows), len(self.label_names))
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Every patient once, in order of appearance."""
+        return tuple(dict.fromkeys(study.patient for study in self.studies))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything but the root: the same plan gives the same digest anywhere."""
+        text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON, without the root."""
+        return {
+            "kind": self.kind,
+            "label_names": list(self.label_names),
+            "licence": self.licence,
+            "attribution": self.attribution,
+            "found": self.found,
+            "notes": list(self.notes),
+            "problems": [problem.to_dict() for problem in self.problems],
+            "studies": [study.to_dict() for study in self.studies],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, root: str | Path) -> Cohort:
+        """Inverse of `to_dict`, for a source that now lies at `root`."""
+        options = _known(cls, values)
+        return cls(
+            **options
+            | {
+                "root": Path(root),
+                "studies": tuple(Study.from_dict(s) for s in options.get("studies", ())),
+                "problems": tuple(Problem.from_dict(p) for p in options.get("problems", ())),
+            }
+        )
+
+
+def read_volume(study: Study, root: str | Path) -> Volume:
+    """The study's CT in HU, by the rules of its source; what was decided is in `Volume.notes`.
+
+    Raises
+    ------
+    ReadError
+        For a file that is not that CT.
+    """
+    path = Path(root, study.path)
+    if study.reader == "ct-rate":
+        from drr.datasets.ctrate_volume import read_ct_rate
+
+        return read_ct_rate(path, metadata=study.metadata)
+    from drr.io.read import read
+
+    return read(path, series=study.series)
+
+
+def check_relative_path(path: str, *, who: str = "") -> str:
+    """A path below a root, with `/` between folders and nothing superfluous.
+
+    Raises
+    ------
+    CohortError
+        For an absolute path, one with `..`, and one that no file can have.
+    """
+    start = f"{who}: " if who else ""
+    if not isinstance(path, str) or not path.strip():
+        raise CohortError(f"{start}the path {path!r} is empty; name a file below the source")
+    if "\0" in path or not _encodable(path) or any(unicodedata.category(c) == "Cc" for c in path):
+        raise CohortError(f"{start}the path {path!r} has control characters; rename the file")
+    plain = path.replace("\\", "/")
+    if PurePosixPath(plain).is_absolute() or PureWindowsPath(plain).drive:
+        raise CohortError(
+            f"{start}the path {path!r} is absolute; paths are relative to the source, so that it "
+            "can be moved and its place is not published"
+        )
+    parts = [part for part in plain.split("/") if part not in ("", ".")]
+    if ".." in parts or not parts:
+        raise CohortError(f"{start}the path {path!r} leads out of the source; remove the '..'")
+    return "/".join(parts)
+
+
+def sample_from_path(path: str) -> str:
+    """A sample's name from a relative path: folders joined by `_`, no suffix, no odd characters.
+
+    `a/b/ct.nii.gz` becomes `a_b_ct`.
+    """
+    plain = check_relative_path(path)
+    stem = re.sub(r"(?i)\.(nii(\.gz)?|hdr|img|mha|mhd|nrrd|nhdr|npy|npz|dcm|zip)$", "", plain)
+    name = FORBIDDEN.sub("_", unicodedata.normalize("NFC", stem.replace("/", "_")))
+    name = name.strip(" .").lstrip("-") or "ct"
+    if len(name.encode()) > LONGEST_NAME:
+        digest = hashlib.sha256(plain.encode()).hexdigest()[:12]
+        name = f"{name.encode()[: LONGEST_NAME - 13].decode(errors='ignore')}-{digest}"
+    return name
+
+
+def _check_name(what: str, value: Any, *, who: str = "") -> None:
+    start = f"{who}: " if who else ""
+    if not isinstance(value, str) or not value:
+        raise CohortError(f"{start}{what} must be a name, got {value!r}")
+    if not _encodable(value) or FORBIDDEN.search(value):
+        raise CohortError(
+            f"{start}{what} {value!r} has a character that no file name may have "
+            '(/ \\ : * ? " < > | or a control character); rename it'
+        )
+    if value != value.strip() or value.startswith((".", "-")) or value.endswith("."):
+        raise CohortError(
+            f"{start}{what} {value!r} starts with a dot, a dash or a space, or ends with a dot or "
+            "a space; rename it"
+        )
+    if len(value.encode()) > LONGEST_NAME:
+        raise CohortError(
+            f"{start}{what} {value[:40]!r}... is longer than {LONGEST_NAME} bytes; shorten it"
+        )
+
+
+def _encodable(text: str) -> bool:
+    """Whether UTF-8 can hold it: names of files that are not UTF-8 come as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `values`, or `CohortError` for a key that the class does not have."""
+    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; keys are {', '.join(names)}"
+            raise CohortError(f"{cls.__name__} has no key {key!r}{hint}")
+    return dict(values)
+
+
+def _set(instance: object, name: str, value: Any) -> None:
+    object.__setattr__(instance, name, value)
