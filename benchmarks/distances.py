@@ -43,6 +43,12 @@ def wasserstein(pictures: NDArray[np.floating]) -> Floats:
     return np.stack([np.abs(quantiles - one).mean(axis=1) for one in quantiles]).astype(np.float64)
 
 
+def frequencies() -> Floats:
+    """`(16,)` middles of the bands of `spectra`, cycles per mm."""
+    edges = np.geomspace(LOWEST, HIGHEST, BANDS + 1)
+    return np.sqrt(edges[1:] * edges[:-1])
+
+
 def spectra(pictures: NDArray[np.floating], spacing: float) -> Floats:
     """`(n, 16)` radial power spectra in decibel, of pictures divided by their mean.
 

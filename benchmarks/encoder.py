@@ -115,9 +115,10 @@ def features(model: Any, pictures: NDArray[np.floating]) -> NDArray[np.float64]:
     return _run(model[0], pictures)
 
 
-def areas_under_curve(model: Any, films: Sequence[Film]) -> dict[str, float]:
-    """How well films are told apart: area under the receiver operating characteristic."""
-    scores = _run(model, np.stack([film.picture for film in films]))
+def areas_under_curve(models: Sequence[Any], films: Sequence[Film]) -> dict[str, float]:
+    """How well networks together tell films apart: area under the receiver's curve."""
+    pictures = np.stack([film.picture for film in films])
+    scores = np.mean([_run(model, pictures) for model in models], axis=0)
     truth = targets(films) > 0.5
     found = {}
     for column, name in enumerate((*FINDINGS, "PA", "male")):

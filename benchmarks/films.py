@@ -46,7 +46,14 @@ class Film:
     picture: Picture
 
 
-def to_window(grey: NDArray[np.floating], spacing: tuple[float, float]) -> Picture:
+def to_window(
+    grey: NDArray[np.floating],
+    spacing: tuple[float, float],
+    *,
+    pixels: int = PIXELS,
+    step: float = SPACING,
+    coarsest: float = COARSEST,
+) -> Picture:
     """What a picture shows in the window around its middle, at the common scale.
 
     Parameters
@@ -55,30 +62,34 @@ def to_window(grey: NDArray[np.floating], spacing: tuple[float, float]) -> Pictu
         `(rows, columns)`, 0 black to 1 white. Rounded to 8 bits first, as films are.
     spacing
         mm per pixel down a column and along a row.
+    pixels, step
+        Rows and columns of the window, and its mm per pixel.
+    coarsest
+        Finer pixels are averaged to this many mm first, so that films and DRRs were sampled alike.
 
     Returns
     -------
-    `(160, 160)` float32. Pixels finer than the films' are averaged to the films' first, so that
-    both were sampled alike; what lies outside a smaller picture is black, as outside a collimator.
+    `(pixels, pixels)` float32. What lies outside a smaller picture is black, as outside a
+    collimator.
     """
     values = np.rint(255 * np.clip(grey, 0, 1)).astype(np.float32)
     rows, columns = values.shape
     height, width = rows * spacing[0], columns * spacing[1]
-    if min(spacing) < COARSEST:
+    if min(spacing) < coarsest:
         rows, columns = (
-            max(1, round(side / max(COARSEST, step)))
-            for side, step in zip((height, width), spacing, strict=True)
+            max(1, round(side / max(coarsest, own)))
+            for side, own in zip((height, width), spacing, strict=True)
         )
-        box = Image.fromarray(values).resize((columns, rows), Image.Resampling.BOX)
-        values = np.asarray(box, np.float32)
-    side = SPACING * PIXELS
+        averaged = Image.fromarray(values).resize((columns, rows), Image.Resampling.BOX)
+        values = np.asarray(averaged, np.float32)
+    side = step * pixels
     # In pixels, from the edge of the picture to the edge of the window.
     top, left = rows * (1 - side / height) / 2, columns * (1 - side / width) / 2
     pad = [max(0, int(np.ceil(-edge))) for edge in (top, left)]
     values = np.pad(values, [(pad[0], pad[0]), (pad[1], pad[1])])
     top, left = top + pad[0], left + pad[1]
     edges = (left, top, values.shape[1] - left, values.shape[0] - top)
-    window = Image.fromarray(values).resize((PIXELS, PIXELS), Image.Resampling.BICUBIC, box=edges)
+    window = Image.fromarray(values).resize((pixels, pixels), Image.Resampling.BICUBIC, box=edges)
     return np.clip(np.asarray(window, np.float32) / 255, 0, 1)
 
 

@@ -7,12 +7,12 @@ Measures, all zero for equal collections: Wasserstein-1 distance of grey levels 
 pictures pooled and, as an energy distance over pairs of pictures (Szekely and Rizzo, J. Stat.
 Plan. Inference 143, 2013), of each picture; root mean square difference of the mean radial log
 power spectra in decibel, 0.006 to 0.2 cycles per mm, of pictures divided by their mean; and the
-kernel distance (KID, unbiased) in a small network trained on films of other patients. Every
-patient counts once, however many films there are. Intervals
-are 95 % bootstrap intervals over patients and, within each CT, over poses. Two floors say what the
-numbers mean: random halves of the patients against each other, and two real patients, one film
-each, against all others: no look of two CTs can be expected to be closer than the latter. Frontal
-only: there are no lateral films.
+kernel distance (KID, unbiased, mean of three) in small networks trained on films of other
+patients, their features divided by the training films' standard deviation. Every patient counts
+once, however many films there are. Intervals are 95 % bootstrap intervals over patients and,
+within each CT, over poses. Two floors say what the numbers mean: random halves of the patients
+against each other, and two real patients, one film each, against all others: no look of two CTs
+can be expected to be closer than the latter. Frontal only: there are no lateral films.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ from typing import Any
 
 import numpy as np
 from distances import (
-    BANDS,
-    HIGHEST,
-    LOWEST,
     between,
+    frequencies,
     histograms,
     polynomial_kernel,
     pooled_wasserstein,
@@ -53,7 +51,7 @@ MEASURES = {
     "kid": "KID",
 }
 OUT = Path(__file__).parent / "out"
-BOOTSTRAPS = 500
+BOOTSTRAPS, NETWORKS, COLUMNS = 500, 3, 6
 GREY_QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 Floats = NDArray[np.float64]
@@ -74,14 +72,14 @@ class Collection:
 
     @classmethod
     def of(
-        cls, pictures: NDArray[np.floating], subjects: Sequence[str], features: Floats
+        cls, pictures: NDArray[np.floating], subjects: Sequence[str], kernel: Floats
     ) -> Collection:
         return cls(
             np.array(subjects),
             histograms(pictures),
             spectra(pictures, SPACING),
             wasserstein(pictures),
-            polynomial_kernel(features),
+            kernel,
         )
 
     def measure(self, first: Floats, second: Floats) -> dict[str, float]:
@@ -205,9 +203,7 @@ def print_profiles(profiles: dict[str, dict[str, list[float]]]) -> None:
     every = slice(0, None, 3)
     real = np.array(profiles["real"]["spectrum_db"])
     print("\npower in decibel above the real films', by cycles per cm")
-    edges = np.geomspace(LOWEST, HIGHEST, BANDS + 1)
-    centres = 10 * np.sqrt(edges[1:] * edges[:-1])
-    print(f"{'':14}" + "".join(f"{f:7.2f}" for f in centres[every]))
+    print(f"{'':14}" + "".join(f"{10 * f:7.2f}" for f in frequencies()[every]))
     for name, values in profiles.items():
         above = np.array(values["spectrum_db"]) - real
         print(f"{name:14}" + "".join(f"{decibel:+7.1f}" for decibel in above[every]))
@@ -233,21 +229,17 @@ def print_table(title: str, result: dict[str, Any]) -> None:
         print(f"{look:30}" + shares)
 
 
-def montage(films: Sequence[Film], made: dict[str, NDArray], path: Path, *, columns: int) -> None:
-    """Films in the first row, then every look, all in the common window."""
-    rows = [np.stack([film.picture for film in films[:columns]])]
-    rows += [
-        pictures[np.linspace(0, len(pictures) - 1, columns).astype(int)]
-        for pictures in made.values()
-    ]
-    gap = 4
-    sheet = np.full((len(rows) * (PIXELS + gap) - gap, columns * (PIXELS + gap) - gap), 255.0)
+def montage(rows: Sequence[NDArray[np.floating]], path: Path, *, gap: int = 4) -> None:
+    """Rows of equally large grey pictures from 0 to 1, on white."""
+    height, width = rows[0][0].shape
+    columns = max(len(row) for row in rows)
+    sheet = np.ones((len(rows) * (height + gap) - gap, columns * (width + gap) - gap))
     for r, row in enumerate(rows):
         for c, picture in enumerate(row):
-            top, left = r * (PIXELS + gap), c * (PIXELS + gap)
-            sheet[top : top + PIXELS, left : left + PIXELS] = 255 * picture
+            top, left = r * (height + gap), c * (width + gap)
+            sheet[top : top + height, left : left + width] = picture
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.rint(sheet).astype(np.uint8)).save(path, optimize=True)
+    Image.fromarray(np.rint(255 * sheet).astype(np.uint8)).save(path, optimize=True)
 
 
 def main() -> None:
@@ -270,9 +262,9 @@ def main() -> None:
 
     films = read_films()
     training, held_out = split_patients(films, seed=options.seed)
-    model = encoder.train(training, seed=options.seed, cache=OUT)
+    models = [encoder.train(training, seed=options.seed + n, cache=OUT) for n in range(NETWORKS)]
     reference = [film for film in held_out if film.view == "PA"]
-    areas = encoder.areas_under_curve(model, held_out)
+    areas = encoder.areas_under_curve(models, held_out)
 
     made, subjects = {}, []
     scans = read_scans()
@@ -289,10 +281,12 @@ def main() -> None:
         ["real"] * len(reference) + [f"look {name}" for name in names for _ in made[name]],
         dtype=object,
     )
-    seen = encoder.features(model, pictures)
-    of_films = encoder.features(model, np.stack([film.picture for film in training]))
-    seen = (seen - of_films.mean(axis=0)) / (of_films.std(axis=0) + 1e-6)
-    collection = Collection.of(pictures, subjects, seen)
+    of_films = np.stack([film.picture for film in training])
+    kernels = []
+    for model in models:
+        seen, usual = encoder.features(model, pictures), encoder.features(model, of_films)
+        kernels.append(polynomial_kernel((seen - usual.mean(axis=0)) / (usual.std(axis=0) + 1e-6)))
+    collection = Collection.of(pictures, subjects, np.mean(kernels, axis=0))
 
     healthy = np.zeros(len(pictures), bool)
     healthy[: len(reference)] = [not film.findings for film in reference]
@@ -325,8 +319,10 @@ def main() -> None:
     print(
         f"\nnetwork: area under the curve {json.dumps({k: round(v, 2) for k, v in areas.items()})}"
     )
-    per_patient = {film.patient: film for film in reference if not film.findings}
-    montage(list(per_patient.values()), made, options.montage, columns=6)
+    per_patient = {film.patient: film.picture for film in reference if not film.findings}
+    shown = np.linspace(0, len(taken) * len(scans) - 1, COLUMNS).astype(int)
+    looked = [pictures[shown] for pictures in made.values()]
+    montage([np.stack(list(per_patient.values())[:COLUMNS]), *looked], options.montage)
     result = {
         "drr": drr.__version__,
         "seed": options.seed,
@@ -334,9 +330,10 @@ def main() -> None:
         "spacing_mm": SPACING,
         "poses": [asdict(pose) for pose in taken],
         "scans": list(scans),
-        "network": {"films": len(training), "areas_under_curve": areas},
+        "networks": {"count": NETWORKS, "films": len(training), "areas_under_curve": areas},
         "against": results,
         "profiles": profiles,
+        "frequencies_per_mm": frequencies().round(5).tolist(),
         "credit": [CREDIT, CT_CREDIT],
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)

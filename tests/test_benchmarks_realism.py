@@ -31,7 +31,7 @@ def noise(count: int, *, seed: int, spread: float = 0.1, smooth: int = 1) -> np.
 
 def collection(pictures: np.ndarray, subjects: list[str]) -> realism.Collection:
     means = pictures.reshape(len(pictures), 16, -1).mean(axis=2).astype(np.float64)
-    return realism.Collection.of(pictures, subjects, means)
+    return realism.Collection.of(pictures, subjects, distances.polynomial_kernel(means))
 
 
 # --- The common window -----------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_the_network_learns_what_is_in_the_films_and_is_the_same_every_time(tmp_
     weights.unlink()
     again = encoder.train(each, seed=1, cache=tmp_path, epochs=10)
     np.testing.assert_allclose(encoder.features(again, pictures[:4]), seen, rtol=1e-4, atol=1e-5)
-    assert encoder.areas_under_curve(model, each)["male"] > 0.9
+    assert encoder.areas_under_curve([model], each)["male"] > 0.9
 
 
 # --- Poses and lesions -----------------------------------------------------------------------
