@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import VolumeError
 from drr.kernels.cpu.block_means import block_means
-from drr.kernels.morphology import Mask, components, dilate, erode
+from drr.kernels.morphology import Mask, components, dilate, erode, shadow
 from drr.volume import Volume
 
 __all__ = ["ANATOMY_PARAMETERS", "Anatomy", "check_anatomy", "find_anatomy"]
@@ -292,8 +292,7 @@ def _enclosed_air(tissue: Mask, core: Mask) -> Mask:
     the scan. The hollow of a couch has not, nor has the gap between couch and back.
     """
     p = ANATOMY_PARAMETERS
-    in_front = np.logical_or.accumulate(core, axis=1)
-    behind = np.logical_or.accumulate(core[:, ::-1], axis=1)[:, ::-1]
+    in_front, behind = shadow(core), shadow(core, backward=True)
     # The dilation closes gaps in thin walls, through which the lung would leak.
     air = components(~dilate(tissue, (0, 1, 1)), planes=True)
     between = air.sums(in_front & behind) >= p["between_fraction"] * air.sizes

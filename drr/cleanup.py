@@ -25,7 +25,7 @@ _CUT = {
 }
 
 # Walks that judge the skin see voxels together up to these sizes, within and across slices.
-_TOGETHER_MM = {"together_mm": 2.0, "together_z_mm": 3.0}
+_TOGETHER_MM = {"together_mm": 3.5, "together_z_mm": 3.0}
 
 CLEANUP_PARAMETERS = {
     **{f"anatomy_{key}": value for key, value in ANATOMY_PARAMETERS.items()},
@@ -108,7 +108,7 @@ def clean(
 def _together(volume: Volume) -> tuple[int, int]:
     x, y, z = volume.spacing.tolist()
     in_plane, across = _TOGETHER_MM["together_mm"], _TOGETHER_MM["together_z_mm"]
-    return max(1, min(2, int(across / z))), max(1, min(2, int(in_plane / max(x, y))))
+    return max(1, int(across / z)), max(1, int(in_plane / max(x, y)))
 
 
 def _note(volume: Volume, dense: int, padding: int) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy, check_anatomy
 from drr.errors import VolumeError
-from drr.kernels.cpu.continuation import blend_slices
+from drr.kernels.cpu.continuation import blend_slices, running_means
 from drr.outline import Outline, estimate_outline
 from drr.volume import Volume
 
@@ -257,18 +257,11 @@ def _blur(image: NDArray[Any], sigmas: NDArray[np.float64]) -> NDArray[np.float6
     W. M. Wells, "Efficient synthesis of Gaussian filters by cascaded uniform filters", IEEE
     Trans. Pattern Anal. Mach. Intell. 1986.
     """
-    blurred = image.astype(np.float64)
-    for axis, sigma in enumerate(sigmas):
-        size = image.shape[axis]
-        # Three means over 2 r + 1 have the variance r (r + 1).
+    blurred = np.asarray(image, np.float64)
+    for size, sigma in zip(image.shape, sigmas, strict=True):
+        # Three means over 2 r + 1 have the variance r (r + 1). Along one axis, then the other.
         radius = int(min(round(math.sqrt(float(sigma) ** 2 + 0.25) - 0.5), size))
-        place = np.arange(size)
-        low, high = np.maximum(place - radius, 0), np.minimum(place + radius + 1, size)
-        width = (high - low).reshape((-1, 1) if axis == 0 else (1, -1))
-        for _ in range(3):
-            total = np.cumsum(blurred, axis=axis)
-            total = np.insert(total, 0, 0.0, axis=axis)
-            blurred = (total.take(high, axis) - total.take(low, axis)) / width
+        blurred = running_means(blurred, radius, 3).T
     return blurred
 
 

@@ -99,12 +99,14 @@ class Outline:
         x = (np.arange(nx) - before[1] - (volume.shape[2] - 1) / 2) * volume.spacing[0]
         radius = np.hypot(y[:, None], x[None]).astype(np.float32)
         sectors = self.edge.size
-        turn = np.arctan2(y[:, None], x[None]) / (2 * np.pi) * sectors
-        angle = np.floor(turn).astype(np.int16) % sectors
+        turn = np.arctan2(y[:, None], x[None]) / (2 * np.pi) * sectors - 0.5
+        sector = np.floor(turn)
+        share = (turn - sector).astype(np.float32)
         (by, bx), (_, height, width) = before, volume.shape
         inner = self._edge_values(scan[:, by : by + height, bx : bx + width], volume.spacing)
         fill_sides(
-            *(scan, radius, angle.astype(np.int16), self.edge, self.radius, inner),
+            *(scan, radius, (sector % sectors).astype(np.int16), share),
+            *(self.edge, self.radius, inner),
             outer=p["fat_hu"],
             background=-1000,
             fade=p["skin_mm"],
@@ -147,20 +149,21 @@ def estimate_outline(volume: Volume, anatomy: Anatomy) -> Outline | None:
         return None
     p = OUTLINE_PARAMETERS
     field, reach, block = polar_reach(volume, anatomy)
-    edge = _smooth_around(field, 3) - p["edge_blocks"] * block
     at_edge = at_field_edge(field, reach, block)
     bulge = np.stack([_bulge(row, r, field) for row, r in zip(at_edge, reach, strict=True)])
     if not (bulge > 0).any():
         return None
     # Where nothing is to be filled the outline stays within the edge.
-    bulge = np.maximum(bulge, -2 * p["edge_blocks"] * block)
+    depth = p["edge_blocks"] * block
+    bulge = np.maximum(bulge, -2 * depth)
     blocks_mm = p["smoothing_mm"] / (volume.spacing[2] * anatomy.factors[0])
     bulge = _smooth_along(bulge, blocks_mm)
     # From blocks to slices.
     middle = (np.arange(len(bulge)) + 0.5) * anatomy.factors[0] - 0.5
     slices = np.arange(volume.shape[0])
     bulge = np.stack([np.interp(slices, middle, column) for column in bulge.T], axis=1)
-    radius = np.where(field + bulge > edge, field + bulge, 0.0)
+    field = _smooth_around(field, 3)
+    edge, radius = field - depth, field + bulge
     present = reach > 0
     cut = float((at_edge & present).sum() / max(1, present.sum()))
     return Outline(edge=edge.astype(np.float32), radius=radius.astype(np.float32), cut=cut)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from drr.kernels.cpu.jit import jit
 
-__all__ = ["Components", "Mask", "components", "dilate", "erode"]
+__all__ = ["Components", "Mask", "components", "dilate", "erode", "shadow"]
 
 Mask = NDArray[np.bool_]
 
@@ -31,6 +31,14 @@ def dilate(mask: Mask, radii: tuple[int, int, int], *, cross: bool = False) -> M
 def erode(mask: Mask, radii: tuple[int, int, int]) -> Mask:
     """Erosion by a box of `radii` voxels (z, y, x); the mask goes on beyond the array."""
     return ~dilate(~mask, radii)
+
+
+def shadow(mask: Mask, *, backward: bool = False) -> Mask:
+    """The mask and all behind it along the second axis (y), or with `backward` all in front."""
+    cast: Mask = np.array(mask[:, ::-1] if backward else mask, order="C")
+    for y in range(1, mask.shape[1]):
+        cast[:, y] |= cast[:, y - 1]
+    return cast[:, ::-1] if backward else cast
 
 
 @dataclass(frozen=True, eq=False)

@@ -164,6 +164,9 @@ def test_a_cut_ellipse_is_completed(radius: float) -> None:
     assert anatomy.truncated_sides == ("right", "left")
     whole = extend(clean(volume, anatomy), anatomy, sides=True)
     assert whole.shape == volume.shape
+    assert (whole.hu[:, [0, 5, -5, -1]] == -1000).all(), "corners, too"
+    assert whole.shape == volume.shape
+    assert (whole.hu[:, [0, 5, -5, -1]] == -1000).all(), "the corners are air"
     inside, expected = whole.hu > -500, round_field(1000).hu > -500
     # On a coarse grid the estimate is rough; it stays short of the truth rather than beyond it.
     assert 2 * radius < inside.any(axis=(0, 1)).sum() * 2 < 300 + 12

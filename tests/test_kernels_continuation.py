@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drr.kernels.cpu.continuation import blend_slices, fill_sides
+from drr.kernels.cpu.continuation import blend_slices, fill_sides, running_means
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -18,16 +18,19 @@ def test_blended_slices_are_weighted_sums(threads: int) -> None:
     assert np.abs(out - expected).max() <= 0.501
 
 
-def filled(values, radius, angle, edge, outline, inner, outer, background, fade):
+def filled(values, radius, sector, share, edge, outline, inner, outer, background, fade):
     """Reference: voxel by voxel in float64."""
     out = values.copy()
     for (z, y, x), value in np.ndenumerate(values):
-        r, a = float(radius[y, x]), angle[y, x]
-        if value > background or not edge[a] < r < outline[z, a]:
+        r, a, f = float(radius[y, x]), sector[y, x], float(share[y, x])
+        limit, reach, at_edge = (
+            (1 - f) * float(t[a]) + f * float(t[(a + 1) % t.size])
+            for t in (edge, outline[z], inner[z])
+        )
+        if value > background or not limit < r < reach:
             continue
-        inside = outline[z, a] - r
-        tissue = outer + inside / (outline[z, a] - edge[a]) * (inner[z, a] - outer)
-        out[z, y, x] = round(background + min(inside / fade, 1) * (tissue - background))
+        tissue = outer + (reach - r) / (reach - limit) * (at_edge - outer)
+        out[z, y, x] = round(background + min((reach - r) / fade, 1) * (tissue - background))
     return out
 
 
@@ -37,13 +40,15 @@ def test_sides_are_filled_between_edge_and_outline(threads: int) -> None:
     values = rng.choice(np.array([-2048, -1000, 40], np.int16), (3, 31, 37))
     y, x = np.mgrid[-15:16, -18:19]
     radius = np.hypot(x, y).astype(np.float32)
-    angle = (np.arctan2(y, x) / (2 * np.pi) * 24).astype(np.int16) % 24
+    turn = np.arctan2(y, x) / (2 * np.pi) * 24
+    sector = (np.floor(turn) % 24).astype(np.int16)
+    share = (turn - np.floor(turn)).astype(np.float32)
     edge = rng.uniform(5, 8, 24).astype(np.float32)
     outline = rng.uniform(4, 17, (3, 24)).astype(np.float32)
     inner = rng.uniform(-150, 60, (3, 24)).astype(np.float32)
-    expected = filled(values, radius, angle, edge, outline, inner, -100.0, -1000, 2.5)
+    expected = filled(values, radius, sector, share, edge, outline, inner, -100.0, -1000, 2.5)
     fill_sides(
-        *(values, radius, angle, edge, outline, inner),
+        *(values, radius, sector, share, edge, outline, inner),
         outer=-100.0,
         background=-1000,
         fade=2.5,
@@ -58,9 +63,22 @@ def test_nothing_beyond_the_edge_leaves_all() -> None:
     zeros = np.zeros((5, 5), np.float32)
     table = np.zeros((2, 4), np.float32)
     fill_sides(
-        *(values, zeros, np.zeros((5, 5), np.int16), np.ones(4, np.float32), table, table),
+        *(values, zeros, np.zeros((5, 5), np.int16), zeros),
+        *(np.ones(4, np.float32), table, table),
         outer=-100.0,
         background=-1000,
         fade=5.0,
     )
     assert (values == -1000).all()
+
+
+@pytest.mark.parametrize("radius", [0, 1, 4, 30])
+@pytest.mark.parametrize("times", [1, 3])
+def test_running_means_are_those_of_what_is_inside(radius: int, times: int) -> None:
+    image = np.random.default_rng(2).uniform(-1, 1, (17, 5))
+    expected = image
+    for _ in range(times):
+        expected = np.stack(
+            [expected[max(0, n - radius) : n + radius + 1].mean(axis=0) for n in range(17)]
+        )
+    np.testing.assert_allclose(running_means(image, radius, times), expected, atol=1e-12)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drr.kernels.morphology import Components, components, dilate, erode
+from drr.kernels.morphology import Components, components, dilate, erode, shadow
 
 
 def test_dilation_by_box_and_by_cross() -> None:
@@ -105,3 +105,11 @@ def test_dilation_is_that_of_its_definition(radii: tuple[int, int, int], cross: 
         else:
             expected[reach] = True
     np.testing.assert_array_equal(dilate(mask, radii, cross=cross), expected)
+
+
+def test_shadows_fall_along_y() -> None:
+    mask = np.random.default_rng(3).random((3, 9, 11)) < 0.1
+    expected = np.logical_or.accumulate(mask, axis=1)
+    np.testing.assert_array_equal(shadow(mask), expected)
+    expected = np.logical_or.accumulate(mask[:, ::-1], axis=1)[:, ::-1]
+    np.testing.assert_array_equal(shadow(mask, backward=True), expected)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from drr.kernels.cpu.jit import jit
 from drr.kernels.cpu.threads import available_cpus, run, split
 
-__all__ = ["blend_slices", "fill_sides"]
+__all__ = ["blend_slices", "fill_sides", "running_means"]
 
 
 def blend_slices(
@@ -41,7 +41,8 @@ def blend_slices(
 def fill_sides(
     values: NDArray[np.int16],
     radius: NDArray[np.float32],
-    angle: NDArray[np.int16],
+    sector: NDArray[np.int16],
+    share: NDArray[np.float32],
     edge: NDArray[np.float32],
     outline: NDArray[np.float32],
     inner: NDArray[np.float32],
@@ -57,8 +58,9 @@ def fill_sides(
     ----------
     values
         `(nz, ny, nx)` int16. Values above `background` are left alone.
-    radius, angle
-        `(ny, nx)` distance of every column of voxels from the middle, and its sector.
+    radius, sector, share
+        `(ny, nx)` distance of every column of voxels from the middle, the sector whose middle is
+        the last before it, and how far it is on the way to the next one's.
     edge
         `(sectors,)` radius beyond which the field of view may end.
     outline
@@ -69,18 +71,53 @@ def fill_sides(
         The last this much within the outline falls to the background.
     """
     threads = threads or available_cpus()
-    # Row by row, the columns among which any can be filled: few are.
+    following = (sector + 1) % edge.size
+    limit = (1 - share) * edge[sector] + share * edge[following]
+    # Few columns of voxels can be filled in any slice.
     reach = outline.max(axis=0)
-    wanted = (radius > edge[angle]) & (radius < reach[angle])
+    wanted = (radius > limit) & (radius < np.maximum(reach[sector], reach[following]))
     places = np.flatnonzero(wanted.ravel()).astype(np.int32)
-    where = (places, radius.ravel()[places], angle.ravel()[places])
+    where = tuple(a.ravel()[places] for a in (radius, limit, sector, following, share))
 
     def task(start: int, stop: int) -> None:
         _fill_sides(
-            values, *where, edge, outline, inner, f4(outer), background, f4(fade), start, stop
+            *(values, places, *where, outline, inner),
+            *(f4(outer), background, f4(fade), start, stop),
         )
 
     run(task, split(len(values), 4 * threads), threads)
+
+
+def running_means(image: NDArray[np.float64], radius: int, times: int) -> NDArray[np.float64]:
+    """Means along the first axis over 2 * radius + 1 elements, those inside the array, repeated.
+
+    Parameters
+    ----------
+    image
+        `(n, m)` float64.
+    """
+    first, second = np.ascontiguousarray(image), np.empty(image.shape)
+    for _ in range(times):
+        _running_means(first, radius, second)
+        first, second = second, np.empty(image.shape)
+    return first
+
+
+@jit
+def _running_means(image, radius, out):
+    n, m = image.shape
+    total = np.zeros(m)
+    for row in range(min(radius, n)):
+        total += image[row]
+    for row in range(n):
+        if row + radius < n:
+            total += image[row + radius]
+        if row > radius:
+            total -= image[row - radius - 1]
+        share = 1.0 / (min(row + radius + 1, n) - max(row - radius, 0))
+        line = out[row]
+        for x in range(m):
+            line[x] = share * total[x]
 
 
 @jit
@@ -103,17 +140,31 @@ def _blend_slices(slices, weights, out, start, stop):
 
 @jit
 def _fill_sides(
-    values, places, radius, angle, edge, outline, inner, outer, background, fade, start, stop
+    values,
+    places,
+    radius,
+    limit,
+    sector,
+    following,
+    share,
+    outline,
+    inner,
+    outer,
+    background,
+    fade,
+    start,
+    stop,
 ):
     for z in range(start, stop):
         plane = values[z].reshape(-1)
         for n in range(places.size):
-            a = angle[n]
-            inside = outline[z, a] - radius[n]
+            a, b, f = sector[n], following[n], share[n]
+            reach = (f4(1) - f) * outline[z, a] + f * outline[z, b]
+            inside = reach - radius[n]
             if inside <= f4(0) or plane[places[n]] > background:
                 continue
-            share = inside / (outline[z, a] - edge[a])
-            tissue = outer + share * (inner[z, a] - outer)
+            at_edge = (f4(1) - f) * inner[z, a] + f * inner[z, b]
+            tissue = outer + inside / (reach - limit[n]) * (at_edge - outer)
             part = min(inside / fade, f4(1))
             value = f4(background) + part * (tissue - f4(background))
             plane[places[n]] = np.int16(np.floor(value + f4(0.5)))

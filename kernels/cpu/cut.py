@@ -70,8 +70,8 @@ def cut(
     dense
         Replaced voxels above this value are counted.
     together
-        Slices, and neighbouring walks within the slice, 1 or 2, that are one walk: it judges by
-        the mean of the voxels that it goes through.
+        Slices, and neighbouring walks within the slice, that are one walk: it judges by the mean
+        of the voxels that it goes through.
     at
         Place in `out` of the first voxel, along z, y and x.
     threads
@@ -107,15 +107,20 @@ def cut(
     return dense_count, padding_count
 
 
-@jit
-def _seen(flat, place, before, after, slices, plane, padding):
-    """Sum of a voxel, twice, and its neighbours in each of a few slices."""
+@jit(inline=True)
+def _seen(flat, place, across, lanes, alone, slices, plane, padding):
+    """Sum of the voxels that a walk goes through in one step, or of one and its neighbours."""
     total = int32(0)
     for z in range(slices):
         p = place + z * plane
-        total += 2 * max(int32(flat[uint64(p)]), padding)
-        total += max(int32(flat[uint64(p + before)]), padding)
-        total += max(int32(flat[uint64(p + after)]), padding)
+        if lanes > 1:
+            for b in range(lanes):
+                total += max(int32(flat[uint64(p + b * across)]), padding)
+        else:
+            total += 2 * max(int32(flat[uint64(p)]), padding)
+            side = 0 if alone else across
+            total += max(int32(flat[uint64(p - side)]), padding)
+            total += max(int32(flat[uint64(p + side)]), padding)
     return total
 
 
@@ -125,38 +130,35 @@ def _walk(flat, judged, here, place, along, across, alone, inside, skin, lanes, 
 
     `flat` are all voxels, `judged` those of one slice; the skin begins at `here` in the one and
     at `place` in the other. The walk comes through `inside` voxels before it, to learn whether
-    tissue or lung is there, and goes on through `skin` voxels. It is one or two `lanes` wide. One
-    lane sees half as much of both neighbours across, against noise; `alone`, at the edge of a
+    tissue or lung is there, and goes on through `skin` voxels. It is a few `lanes` wide. A single
+    one sees half as much of both neighbours across, against noise; `alone`, at the edge of a
     slice, it sees nothing across.
 
     Where walks meet, the one that came the shorter way judges: a couch top that one walk follows
     from where it touches the back is seen by another across the gap. A walk that meets no tissue
     judges nothing.
     """
-    before, after = (-across, across) if lanes == 1 else (across, across)
-    if alone:
-        before, after = 0, 0
     # Sums instead of means: the limits grow with the voxels seen.
-    seen = int32(4 * slices)
+    seen = int32((lanes if lanes > 1 else 4) * slices)
     tissue, rise, air = int32(hu[0]) * seen, int32(hu[1]) * seen, int32(hu[2]) * seen
     padding = int32(hu[3])
     plane = judged.size
     n = -inside
-    value = _seen(flat, here + n * along, before, after, slices, plane, padding)
+    value = _seen(flat, here + n * along, across, lanes, alone, slices, plane, padding)
     while value < tissue and n + 1 < skin:
         n += 1
-        value = _seen(flat, here + n * along, before, after, slices, plane, padding)
+        value = _seen(flat, here + n * along, across, lanes, alone, slices, plane, padding)
     if value < tissue:
         return
     while value >= tissue and n + 1 < skin:
         n += 1
-        value = _seen(flat, here + n * along, before, after, slices, plane, padding)
+        value = _seen(flat, here + n * along, across, lanes, alone, slices, plane, padding)
     over = skin
     if value < tissue:
         lowest = value
         while value <= lowest + rise and value >= air and n + 1 < skin:
             n += 1
-            value = _seen(flat, here + n * along, before, after, slices, plane, padding)
+            value = _seen(flat, here + n * along, across, lanes, alone, slices, plane, padding)
             lowest = min(lowest, value)
         if value > lowest + rise or value < air:
             over = max(n, 0)
