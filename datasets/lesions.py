@@ -113,8 +113,8 @@ def ground_glass(
     part = _around(volume, point, diameter / 2 + edge)
     positions = _positions(volume, part)
     distance = np.linalg.norm(positions - point, axis=-1)
-    weight = _fade(distance, diameter / 2, edge) * _in_mask(_lungs(anatomy), anatomy, positions)
     old = volume.hu[part].astype(np.float32)
+    weight = _fade(distance, diameter / 2, edge) * _in_lungs(old, anatomy, positions)
     lung = old[(weight > 0.5) & (old < PARENCHYMA_HU)]
     if not lung.size:
         raise VolumeError(f"there is no aerated lung at {_mm(point)}; choose a point in the lungs")
@@ -173,7 +173,7 @@ def consolidation(
         height = _WAVE_SIZE * math.sqrt(2 / _WAVES)
         surface += np.float32(height) * np.sin(direction @ wave.astype(np.float32) + phase)
     weight = _fade(distance, diameter / 2 * surface, edge)
-    weight = weight * _in_mask(_lungs(anatomy), anatomy, positions)
+    weight = weight * _in_lungs(volume.hu[part], anatomy, positions)
     if not weight.any():
         raise VolumeError(f"there is no lung at {_mm(point)}; choose a point in the lungs")
     note = f"synthetic consolidation of {diameter:g} mm and {value:g} HU at {_mm(point)}"
@@ -332,6 +332,14 @@ def _at(values: NDArray[Any], anatomy: Anatomy, positions: _Floats) -> NDArray[A
 
 def _in_mask(mask: Mask, anatomy: Anatomy, positions: _Floats) -> Mask:
     return np.asarray(_at(mask, anatomy, positions))
+
+
+def _in_lungs(hu: NDArray[Any], anatomy: Anatomy, positions: _Floats) -> Mask:
+    """Voxels in the lungs' blocks, and the air of the blocks next to them: up to the pleura."""
+    lungs = _lungs(anatomy)
+    inside = _in_mask(lungs, anatomy, positions)
+    beside = _in_mask(dilate(lungs, (1, 1, 1)), anatomy, positions)
+    return np.asarray(inside | (beside & (hu < PARENCHYMA_HU)))
 
 
 def _lungs(anatomy: Anatomy) -> Mask:
