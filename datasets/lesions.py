@@ -394,13 +394,13 @@ def _inside(volume: Volume, center: ArrayLike) -> NDArray[np.float64]:
 
 
 def _length(name: str, value: Any, *, unit: str = "mm") -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
         raise VolumeError(f"{name} must be a number of {unit} above zero, got {value!r}")
     return float(value)
 
 
 def _hounsfield(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not -1000 <= value <= 3000:
+    if isinstance(value, bool) or not isinstance(value, Real) or not -1000 <= float(value) <= 3000:
         raise VolumeError(f"hu must be a CT number from -1000 to 3000, got {value!r}")
     return float(value)
 
