@@ -1,6 +1,6 @@
 """Where the patient is in a volume: the body, the lungs, and what the scan cuts off.
 
-Found on a grid of about 3.5 mm (5 mm along the patient), each block from a sample of its voxels,
+Found on a grid of about 4.2 mm (5 mm along the patient), each block from a sample of its voxels,
 so that it costs about as much as reading all voxels a few times.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["ANATOMY_PARAMETERS", "Anatomy", "check_anatomy", "find_anatomy"]
 ANATOMY_PARAMETERS = {
     "adult_view_mm": 340.0,
     "smallest_scale": 0.5,
-    "block_mm": 3.5,
+    "block_mm": 4.2,
     "block_z_mm": 5.0,
     "smallest_grid": 32,
     "floor_hu": -1000,
