@@ -95,12 +95,22 @@ class Anatomy:
     @cached_property
     def body_box(self) -> NDArray[np.float64]:
         """`(2, 3)` lowest and highest x, y and z of the body, LPS mm."""
-        return _box(_outer_corners(self.body, self.affine))
+        return _box(self._surface)
 
     @cached_property
     def lungs_box(self) -> NDArray[np.float64] | None:
         """`(2, 3)` lowest and highest x, y and z of the lungs, LPS mm; None if not found."""
-        return None if self.lungs is None else _box(_outer_corners(self.lungs, self.affine))
+        return None if self.lungs is None else _box(self.lungs_points)
+
+    @cached_property
+    def lungs_points(self) -> NDArray[np.float64]:
+        """`(n, 3)` LPS mm: corners of the lungs' blocks, the furthest in any direction among them;
+        none where no lungs were found."""
+        if self.lungs is None:
+            return np.empty((0, 3))
+        points = _outer_corners(self.lungs, self.affine)
+        points.flags.writeable = False
+        return points
 
     @property
     def thorax_center(self) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.anatomy import Anatomy, _outer_corners
+from drr.anatomy import Anatomy
 from drr.errors import GeometryError
 from drr.geometry import Geometry
 from drr.views import View
@@ -84,7 +84,7 @@ def fit_to_lungs(
         points = anatomy.surface_points()
         above = below = beside = FRAMING_PARAMETERS["around_body_mm"]
     else:
-        points = _outer_corners(anatomy.lungs, anatomy.affine)
+        points = anatomy.lungs_points
         height = float(np.ptp(anatomy.lungs_box[:, 2]))
         scale = min(1.0, height / FRAMING_PARAMETERS["adult_lungs_mm"])
         above, below, beside = above * scale, below * scale, beside * scale

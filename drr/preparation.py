@@ -19,7 +19,7 @@ from drr.volume import Volume
 __all__ = ["Prepared", "prepare"]
 
 # The scan is extended for these, so that it is the same whichever views are asked for.
-_STANDARD_VIEWS = ("pa", "ap-portable", "ll", "rl", "lao45", "rao45")
+_STANDARD_VIEWS = ("pa", "ap-portable", "ll", "rl")
 # What lies further beyond the scan is not known well enough to be made up.
 _LONGEST_EXTENSION_MM = 60.0
 
