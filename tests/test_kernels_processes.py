@@ -119,6 +119,7 @@ def test_an_edit_of_any_kernel_source_starts_a_new_cache(tmp_path, monkeypatch):
     (sources / "cpu").mkdir(parents=True)
     for source in Path(drr.kernels.__path__[0]).rglob("*.py"):
         target = sources / source.relative_to(drr.kernels.__path__[0])
+        target.parent.mkdir(exist_ok=True)
         target.write_bytes(source.read_bytes())
     monkeypatch.setattr(jit, "__file__", str(sources / "cpu" / "jit.py"))
     before = jit._sources_digest()

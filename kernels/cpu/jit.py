@@ -107,7 +107,8 @@ def _is_ours(folder: Path) -> bool:
 
 def _sources_digest() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(Path(__file__).parent.parent.rglob("*.py")):
+    folder = Path(__file__).parent
+    for source in sorted([*folder.parent.glob("*.py"), *folder.rglob("*.py")]):
         digest.update(source.name.encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

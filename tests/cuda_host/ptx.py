@@ -103,13 +103,30 @@ static inline void traced(uint32_t instruction, uint64_t address, uint32_t bytes
 { if (!T) return; uint32_t repeat = T->repeats[instruction]++;
   if (T->count < T->room) T->loads[T->count] =
     (Load){T->warp, instruction, repeat, bytes, address}; ++T->count; }
+static inline uint64_t control(void)
+{
+    uint64_t c = 0;
+#if defined(__SSE__)
+    c = _mm_getcsr();
+#elif defined(__aarch64__)
+    __asm__ volatile("mrs %0, fpcr" : "=r"(c));
+#endif
+    return c;
+}
+static inline void set_control(uint64_t c)
+{
+#if defined(__SSE__)
+    _mm_setcsr((unsigned)c);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(c));
+#endif
+}
 static inline void flush_subnormals(void)
 {
 #if defined(__SSE__)
-    _mm_setcsr(_mm_getcsr() | 0x8040);
+    set_control(control() | 0x8040);
 #elif defined(__aarch64__)
-    uint64_t c; __asm__ volatile("mrs %0, fpcr" : "=r"(c));
-    __asm__ volatile("msr fpcr, %0" : : "r"(c | (1ull << 24)));
+    set_control(control() | (1ull << 24));
 #endif
 }
 typedef void Kernel(const Special *S, void **P);
@@ -145,6 +162,7 @@ static uint64_t trace(Kernel *kernel, const uint32_t *grid, const uint32_t *bloc
     uint32_t repeats[INSTRUCTIONS + 1];
     uint64_t per_block = (block[0] * block[1] * block[2] + 31) / 32;
     Trace t = {loads, 0, room, 0, repeats}; T = &t;
+    uint64_t before = control();  /* the caller's thread goes on with subnormals */
     flush_subnormals();
     for (t.warp = 0; t.warp < count; ++t.warp)
         for (uint32_t lane = 0; lane < 32; ++lane) {
@@ -153,6 +171,7 @@ static uint64_t trace(Kernel *kernel, const uint32_t *grid, const uint32_t *bloc
             if (thread < block[0] * block[1] * block[2])
                 thread_of(kernel, grid, block, P, w / per_block, thread);
         }
+    set_control(before);
     T = 0; return t.count;
 }
 """
