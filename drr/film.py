@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FILM_PARAMETERS", "Film", "film_for"]
 
 FILM_PARAMETERS: dict[str, Any] = {
-    "lung_grey": 0.35,
+    "lung_grey": 0.38,
     "lung_between": (0.1, 0.7),
     "thin_between": (0.1, 0.3),
     "dense_grey": 0.87,
