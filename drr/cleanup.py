@@ -88,7 +88,10 @@ def clean(
     at = (0, 0, 0) if added is None else added.before
     if anatomy.found:
         dense, padding = cut(
-            *(volume.hu, anatomy.body, anatomy.factors, out),
+            volume.hu,
+            anatomy.body,
+            anatomy.factors,
+            out,
             together=_together(volume),
             at=at,
             threads=threads,

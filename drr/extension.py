@@ -267,7 +267,7 @@ def _blur(image: NDArray[Any], sigmas: NDArray[np.float64]) -> NDArray[np.float6
 
 def _length(name: str, value: Any) -> float:
     longest = EXTENSION_PARAMETERS["longest_mm"]
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= longest:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= longest:
         raise VolumeError(
             f"extension: {name} must be a length from 0 to {longest:g} mm, not {value!r}"
         )

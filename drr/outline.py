@@ -191,13 +191,15 @@ def polar_reach(
     radii = np.arange(0.5, float(np.hypot(*half)) / (block / 2)) * block / 2
     y = half[0] + np.sin(angles)[:, None] * radii
     x = half[1] + np.cos(angles)[:, None] * radii
-    inside = (y > 0) & (y < 2 * half[0]) & (x > 0) & (x < 2 * half[1])
+    inside: NDArray[np.bool_] = (y > 0) & (y < 2 * half[0]) & (x > 0) & (x < 2 * half[1])
     j = np.clip((y / step_y).astype(int), 0, anatomy.body.shape[1] - 1)
     i = np.clip((x / step_x).astype(int), 0, anatomy.body.shape[2] - 1)
     view = inside
     if anatomy.outside_view is not None:
         # Blocks that are partly outside count as body only if most of them is.
-        outside = dilate(anatomy.outside_view.all(axis=0)[None], (0, 1, 1), cross=True)[0]
+        outside = dilate(np.asarray(anatomy.outside_view.all(axis=0))[None], (0, 1, 1), cross=True)[
+            0
+        ]
         view = inside & ~outside[j, i]
     outermost = radii + block / 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,14 +68,14 @@ class Components:
     def mask(self, chosen: NDArray[np.bool_]) -> Mask:
         """The voxels of the chosen components; `chosen` is `(components,)`."""
         out = np.zeros(self.shape, bool)
-        _paint(*self._runs, chosen, out.reshape(-1, self.shape[2]))
+        _paint(*(*self._runs, chosen, out.reshape(-1, self.shape[2])))
         return out
 
     def sums(self, values: NDArray) -> NDArray[np.int64]:
         """`(components,)` sum of an array of the mask's shape: of a mask, how much is in it."""
         total = np.zeros(self.sizes.size, np.int64)
         rows = np.ascontiguousarray(values).reshape(-1, self.shape[2])
-        _sum(*self._runs, rows.view(np.uint8) if rows.dtype == bool else rows, total)
+        _sum(*(*self._runs, rows.view(np.uint8) if rows.dtype == bool else rows, total))
         return total
 
     def at_edge(self) -> NDArray[np.bool_]:
@@ -87,7 +88,7 @@ class Components:
         return found
 
     @property
-    def _runs(self) -> tuple[NDArray[np.int32], ...]:
+    def _runs(self) -> tuple[Any, ...]:
         return self.rows, self.starts, self.stops, self.numbers
 
 

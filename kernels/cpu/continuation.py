@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import float32 as f4
 from numpy.typing import NDArray
@@ -77,13 +79,13 @@ def fill_sides(
     reach = outline.max(axis=0)
     wanted = (radius > limit) & (radius < np.maximum(reach[sector], reach[following]))
     places = np.flatnonzero(wanted.ravel()).astype(np.int32)
-    where = tuple(a.ravel()[places] for a in (radius, limit, sector, following, share))
+    where: tuple[Any, ...] = tuple(
+        a.ravel()[places] for a in (radius, limit, sector, following, share)
+    )
 
     def task(start: int, stop: int) -> None:
-        _fill_sides(
-            *(values, places, *where, outline, inner),
-            *(f4(outer), background, f4(fade), start, stop),
-        )
+        fill = values, places, *where, outline, inner, f4(outer), background, f4(fade), start, stop
+        _fill_sides(*fill)
 
     run(task, split(len(values), 4 * threads), threads)
 

@@ -73,7 +73,7 @@ def amplify_bands(
     return changed.copy() if changed is image else changed
 
 
-def _in_ranges(kernel, *arguments, threads):  # type: ignore[no-untyped-def]
+def _in_ranges(kernel, *arguments, threads):
     """Call a kernel for ranges of rows of its last argument, which it writes to."""
     out = arguments[-1]
     parts = min(threads, max(1, out.size // _PIXELS_PER_THREAD))
