@@ -124,7 +124,7 @@ def _seen(flat, place, across, lanes, alone, slices, plane, padding):
     return total
 
 
-@jit
+@jit(inline=True)
 def _walk(flat, judged, here, place, along, across, alone, inside, skin, lanes, slices, near, hu):
     """Judge the skin beyond a block that is certainly inside.
 
@@ -213,10 +213,11 @@ def _judge(flat, judged, kinds, starts, axis, first, factor, count, pitch, width
                 lanes = min(width, c1 - lane)
                 alone = lanes == 1 and (lane == 0 or lane + 1 == count[1])
                 place = edge + lane * pitch[1]
+                here, along, across, inside = first + place, sign * pitch[0], pitch[1], end - begin
                 _walk(
-                    *(flat, judged, first + place, place, sign * pitch[0], pitch[1], alone),
-                    *(end - begin, skin, lanes, slices, near, hu),
-                )
+                    flat, judged, here, place, along, across, alone,
+                    inside, skin, lanes, slices, near, hu,
+                )  # fmt: skip
 
 
 @jit
