@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.datasets import phantom_bones, phantom_organs, phantom_torso
+from drr.datasets.findings import Changes, Finding, changes
+from drr.datasets.phantom_anatomy import FIELD, Anatomy, anatomy
 from drr.datasets.phantom_paint import Grid, Rows, paint
-from drr.datasets.phantom_patient import Patient, arms, breasts, check_range, is_whole
-from drr.datasets.phantom_vessels import grow, vessels
+from drr.datasets.phantom_patient import Patient, check_range, is_whole
 from drr.errors import VolumeError
 from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.volume import Volume
@@ -42,13 +43,6 @@ LABELS: dict[int, str] = {
 }
 """What each value of the label map means; 0 is everything else."""
 
-# Extent of the field in x, y, z at the height the anatomy is laid out for, mm.
-FIELD = (410.0, 320.0, 425.0)
-
-LUNG_VESSEL_HU, BRONCHUS_WALL_HU, BRONCHUS_HU = 30, -100, -960
-# Ends of the arterial, venous and bronchial tree in each lobe, and their radii at the root in mm.
-TREES = {"artery": (640, 6.6), "vein": (420, 5.8), "airway": (40, 3.2)}
-
 
 def thorax(
     size: int | Sequence[int] = 256,
@@ -56,6 +50,7 @@ def thorax(
     seed: int = 0,
     spacing: float | Sequence[float] | None = None,
     noise: float = 10.0,
+    findings: Sequence[Finding] = (),
     **patient: Any,
 ) -> Volume:
     """A chest CT in Hounsfield units, in seconds.
@@ -71,6 +66,9 @@ def thorax(
         Voxel size in mm, one or (x, y, z), instead of `size`.
     noise
         Standard deviation in HU.
+    findings
+        What the patient has (`drr.datasets.findings.Finding`). The rest of the anatomy stays as
+        it is without.
     **patient
         See `Patient`: `sex`, `age`, `height`, `bmi`, `arms`, `couch`.
 
@@ -83,7 +81,9 @@ def thorax(
     VolumeError
         When an argument is out of its range; the message gives the range.
     """
-    return thorax_with_labels(size, seed=seed, spacing=spacing, noise=noise, **patient)[0]
+    return thorax_with_labels(
+        size, seed=seed, spacing=spacing, noise=noise, findings=findings, **patient
+    )[0]
 
 
 def thorax_labels(
@@ -91,10 +91,13 @@ def thorax_labels(
     *,
     seed: int = 0,
     spacing: float | Sequence[float] | None = None,
+    findings: Sequence[Finding] = (),
     **patient: Any,
 ) -> Volume:
     """The label map of `thorax` with the same arguments; values are the keys of `LABELS`."""
-    return thorax_with_labels(size, seed=seed, spacing=spacing, noise=0, **patient)[1]
+    return thorax_with_labels(
+        size, seed=seed, spacing=spacing, noise=0, findings=findings, **patient
+    )[1]
 
 
 def thorax_with_labels(
@@ -103,6 +106,7 @@ def thorax_with_labels(
     seed: int = 0,
     spacing: float | Sequence[float] | None = None,
     noise: float = 10.0,
+    findings: Sequence[Finding] = (),
     **patient: Any,
 ) -> tuple[Volume, Volume]:
     """`thorax` and `thorax_labels` on one grid, painted once."""
@@ -122,7 +126,9 @@ def thorax_with_labels(
     if spacing is not None:
         field = np.broadcast_to(np.array(spacing, float), 3) * shape[::-1] / who.scale
     grid = Grid.over(shape, tuple(-field / 2), tuple(field / 2))
-    hu, labels = _scan(grid, *_anatomy(who, int(seed)), noise=noise, seed=int(seed))
+    body = anatomy(who, int(seed))
+    altered = changes(body, findings)
+    hu, labels = _scan(grid, body, altered, noise=noise, seed=int(seed))
     if who.couch:
         np.maximum(hu, _couch(grid, who.girth), out=hu)
 
@@ -131,6 +137,8 @@ def thorax_with_labels(
     told = f"procedural phantom, seed {seed}, " + ", ".join(
         f"{key} {value}" for key, value in asdict(who).items() if value is not None
     )
+    if findings:
+        told += ", with " + ", ".join(sorted(finding.name for finding in findings))
     return (
         Volume(hu=hu, affine=affine, name=f"phantom (seed {seed})", notes=(told,)),
         Volume(
@@ -140,87 +148,31 @@ def thorax_with_labels(
     )  # fmt: skip
 
 
-def _anatomy(who: Patient, seed: int) -> tuple[phantom_torso.Torso, Rows]:
-    """The trunk and everything painted into it."""
-    rng = np.random.default_rng(seed)
-    old = np.clip((who.age - 40) / 45, 0, 1)
-    density = (1.05 if who.sex == "M" else 1.0) - 0.35 * old
-    breadth = (1.0 if who.sex == "M" else 0.95) * (1 + rng.uniform(-0.02, 0.02))
-    breath = rng.uniform(-6, 6)
-    torso = phantom_torso.Torso(
-        limbs=arms(who),
-        breasts=breasts(who, rng),
-        fat=max(3.0, (8.0 if who.sex == "M" else 12.0) + 1.5 * (who.bmi - 24.0)),
-        girth=who.girth,
-        breadth=breadth,
-        domes=(-62 + breath, -76 + breath + rng.uniform(-5, 4)),
-        lung_hu=rng.uniform(-875, -850),
-    )
-    heart = (1.0 if who.sex == "M" else 0.97) * (1 + 0.06 * old) * (1 + rng.uniform(-0.05, 0.05))
-    soft = phantom_organs.organs(rng, heart=heart, age=who.age)
-    bones = phantom_bones.skeleton(
-        rng, density=density, calcified=float(old) * 0.8, breadth=breadth, arms=who.arms
-    )
-    return torso, np.concatenate([soft, _lung_trees(torso, soft, rng), bones])
-
-
-def _lung_trees(torso: phantom_torso.Torso, soft: Rows, rng: np.random.Generator) -> Rows:
-    """Arteries, veins and bronchi of both lungs.
-
-    They grow towards the centres of the lungs' voxels on a coarse grid of their own, so that the
-    same anatomy comes out at every resolution.
-    """
-    half = np.array(FIELD) / 2
-    grid = Grid.over((100, 80, 102), tuple(-half), tuple(half))
-    hu, labels = np.empty(grid.shape, np.int16), np.zeros(grid.shape, np.uint8)
-    phantom_torso.fill(hu, labels, grid, torso)
-    paint(hu, labels, grid, soft)
-    x, y, z = grid.axes()
-    rows = []
-    for side, label in (
-        ("right", phantom_torso.LUNG_RIGHT),
-        ("left", phantom_torso.LUNG_LEFT),
-    ):
-        inside = labels == label
-        for axis in range(3):  # away from the pleura, by one voxel
-            inside &= np.roll(inside, 1, axis) & np.roll(inside, -1, axis)
-        k, j, i = np.nonzero(inside)
-        points = np.stack([x[i], y[j], z[k]], axis=1)
-        points += rng.uniform(-2, 2, points.shape)
-        lower = points[:, 2] < -4 + 0.98 * points[:, 1]
-        for lobe, cloud in (("upper", points[~lower]), ("lower", points[lower])):
-            roots = phantom_organs.HILA[side, lobe]
-            for kind, (ends, radius) in TREES.items():
-                targets = cloud[rng.choice(len(cloud), min(ends, len(cloud)), replace=False)]
-                thick = radius * (1.1 if lobe == "lower" else 0.85)
-                tree = grow(roots[kind], targets, rng, radius=thick)
-                if kind == "airway":
-                    wall = tree.copy()
-                    wall[:, 6:8] = wall[:, 6:8] * 1.2 + 0.4
-                    rows += [vessels(wall, hu=BRONCHUS_WALL_HU), vessels(tree, hu=BRONCHUS_HU)]
-                else:
-                    rows.append(vessels(tree, hu=LUNG_VESSEL_HU))
-    return np.concatenate(rows)
-
-
 def _scan(
-    grid: Grid, torso: phantom_torso.Torso, rows: Rows, *, noise: float, seed: int
+    grid: Grid, body: Anatomy, altered: Changes, *, noise: float, seed: int
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     """Paint by slabs, one thread each; every voxel is independent of how they are cut."""
     hu, labels = np.empty(grid.shape, np.int16), np.zeros(grid.shape, np.uint8)
+    rows = np.concatenate([body.soft, body.trees, altered.rows, body.bones, altered.material])
 
-    def slab(start: int, stop: int) -> None:
+    def solid(start: int, stop: int) -> None:
         part = grid.slab(start, stop)
-        phantom_torso.fill(hu[start:stop], labels[start:stop], part, torso)
+        phantom_torso.fill(hu[start:stop], labels[start:stop], part, altered.torso)
         paint(hu[start:stop], labels[start:stop], part, rows)
-        for z in range(start, stop) if noise > 0 else ():
+
+    def grainy(start: int, stop: int) -> None:
+        for z in range(start, stop):
             rng = np.random.default_rng((seed, z))
             grain = rng.standard_normal(hu.shape[1:], dtype=np.float32) * np.float32(noise)
             # Scanners store nothing below -1024.
             np.clip(np.rint(hu[z] + grain), -1024, 3071, out=hu[z], casting="unsafe")
 
     threads = available_cpus()
-    run(slab, split(grid.shape[0], 4 * threads), threads)
+    slabs = split(grid.shape[0], 4 * threads)
+    run(solid, slabs, threads)
+    altered.apply(hu, labels, grid)
+    if noise > 0:
+        run(grainy, slabs, threads)
     return hu, labels
 
 

@@ -29,12 +29,16 @@ HILA: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {
 }
 
 
-def organs(rng: np.random.Generator, *, heart: float, age: float) -> Rows:
+def organs(rng: np.random.Generator, *, heart: float, age: float) -> dict[str, Rows]:
     """All soft organs in painting order; `heart` scales the heart, `age` unfolds the aorta."""
     unfold = np.clip((age - 40) / 45, 0, 1)
-    return np.concatenate(
-        [_abdomen(rng), _great_veins(), _heart(heart), _arteries(unfold, age, rng), _airways()]
-    )
+    return {
+        "abdomen": _abdomen(rng),
+        "veins": _great_veins(),
+        "heart": _heart(heart),
+        "arteries": _arteries(unfold, age, rng),
+        "airways": _airways(),
+    }
 
 
 def _round(points: Sequence[tuple[float, float, float]], radii: Sequence[float], n: int, hu: float,

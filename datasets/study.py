@@ -214,6 +214,15 @@ class Problem:
     reason: str
     place: str = ""
 
+    def __post_init__(self) -> None:
+        # Names of files may hold anything; what is recorded must be one line of UTF-8.
+        for part in fields(self):
+            text = "".join(
+                c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
+                for c in str(getattr(self, part.name))
+            )
+            _set(self, part.name, text)
+
     def __str__(self) -> str:
         return f"{self.name}{f' ({self.place})' if self.place else ''}: {self.reason}"
 
@@ -425,7 +434,7 @@ def _encodable(text: str) -> bool:
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of `values`, or `CohortError` for a key that the class does not have."""
-    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    names = [f.name for f in fields(cls)]
     for key in values:
         if key not in names:
             near = difflib.get_close_matches(str(key), names, n=1)

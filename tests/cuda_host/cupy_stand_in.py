@@ -45,9 +45,9 @@ class _CUDARuntimeError(RuntimeError):
 
 
 class _CUDADriverError(RuntimeError):
-    def __init__(self, status: int, message: str = "") -> None:
+    def __init__(self, status: int) -> None:
         self.status = status
-        super().__init__(message)
+        super().__init__({1: "CUDA_ERROR_INVALID_VALUE", 500: "CUDA_ERROR_NOT_FOUND"}[status])
 
 
 class _OutOfMemoryError(MemoryError):
@@ -67,7 +67,9 @@ class _CompileException(Exception):  # noqa: N818
 
 
 def _invalid(message: str) -> _CUDADriverError:
-    return _CUDADriverError(1, f"CUDA_ERROR_INVALID_VALUE: {message}")
+    error = _CUDADriverError(1)
+    error.args = (f"{error}: {message}",)
+    return error
 
 
 # -- arrays --
@@ -431,7 +433,7 @@ class RawModule:
     def get_function(self, name):
         self.compile()
         if name not in _build.kernel_names(self._code, self._options):
-            raise _CUDADriverError(500, "CUDA_ERROR_NOT_FOUND: named symbol not found")
+            raise _CUDADriverError(500)
         return _Function(self, name)
 
 

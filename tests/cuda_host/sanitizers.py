@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cuda_host.build import COMPILER, needs_compiler
+from cuda_host.build import COMPILER, folder, needs_compiler
 
 __all__ = ["needs_sanitizers", "run"]
 
@@ -57,6 +57,8 @@ def run(mode: str, script: str, *arguments: str) -> tuple[bool, str]:
         **SETTINGS[mode],
         "LD_PRELOAD": ":".join(runtimes(mode)),
         "PYTHONPATH": str(TESTS),
+        # What an aborted process compiled is cleared away with what this one did.
+        "TMPDIR": str(folder()),
         # Threads of the libraries would only be noise to the thread sanitizer.
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONMALLOC": "malloc",
