@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import math
 import zipfile
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from itk_reference import itk
 from kernel_cases import random_hu, relative_rmse
 from numpy.typing import NDArray
 
@@ -49,20 +51,12 @@ POSES = {
 # --- the published program, in ITK's own classes ---------------------------------------------
 
 
-REASON = "ITK's own filter is the reference here: pip install itk-twoprojectionregistration"
-
-
-@functools.cache
-def itk() -> Any:
-    """ITK, from the package's dev extra, or a skip that prints how to get it."""
-    return pytest.importorskip("itk", reason=REASON)
-
-
 @functools.cache
 def caster_class() -> Any:
     """The ray caster over shorts; asked for through `itk` it would load all of ITK first."""
     name = "itkSiddonJacobsRayCastInterpolateImageFunction"
-    module = pytest.importorskip(f"itk.{name}Python", reason=REASON)
+    itk()
+    module = importlib.import_module(f"itk.{name}Python")
     return getattr(module, f"{name}ISS3D")
 
 

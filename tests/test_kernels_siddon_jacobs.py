@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from itk_reference import itk
 from kernel_cases import random_hu
 from numpy.typing import NDArray
 
@@ -169,14 +170,13 @@ def test_inverse_by_singular_values_is_an_inverse(n: int) -> None:
 
 
 def test_inverse_is_itk_s_to_the_last_bit() -> None:
-    itk = pytest.importorskip("itk", reason="the reference: pip install itk")
     generator = np.random.default_rng(0)
     for angles in [(0.0, 0.0, 0.0), (0.0, 0.0, -np.pi / 2), *generator.uniform(-4, 4, (50, 3))]:
-        transform = itk.Euler3DTransform[itk.D].New()
+        transform = itk().Euler3DTransform[itk().D].New()
         transform.SetComputeZYX(True)
         transform.SetRotation(*map(float, angles))
         matrix = transform.GetMatrix()
-        found = itk.array_from_matrix(matrix)
+        found = itk().array_from_matrix(matrix)
         wanted = matrix.GetInverse()
         wanted = np.array([[wanted.get(i, j) for j in range(3)] for i in range(3)])
         np.testing.assert_array_equal(inverse(found), wanted)

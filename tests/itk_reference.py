@@ -1,0 +1,27 @@
+"""ITK, whose own filters are references of the tests."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from typing import Any
+
+import pytest
+
+__all__ = ["itk"]
+
+
+@functools.cache
+def itk() -> Any:
+    """ITK, from the package's dev extra, or a skip that prints how to get it."""
+    module = pytest.importorskip(
+        "itk", reason="ITK is the reference here: pip install itk-twoprojectionregistration"
+    )
+    module.Euler3DTransform  # noqa: B018 - loads SWIG's runtime
+    # SimpleITK and ITK share the table of types of SWIG, which wraps both. Freed when the
+    # interpreter ends, after the types themselves, it crashes; so it is never freed.
+    for name, runtime in list(sys.modules.items()):
+        if name.startswith("swig_runtime_data"):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))
+    return module
