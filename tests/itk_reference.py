@@ -19,9 +19,10 @@ def itk() -> Any:
         "itk", reason="ITK is the reference here: pip install itk-twoprojectionregistration"
     )
     module.Euler3DTransform  # noqa: B018 - loads SWIG's runtime
-    # SimpleITK and ITK share the table of types of SWIG, which wraps both. Freed when the
-    # interpreter ends, after the types themselves, it crashes; so it is never freed.
+    # The table of types of SWIG, which wraps ITK: freed when the interpreter ends, after the
+    # types themselves, it crashes. So it is never freed.
     for name, runtime in list(sys.modules.items()):
         if name.startswith("swig_runtime_data"):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))
+            for table in vars(runtime).values():
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(table))
     return module
