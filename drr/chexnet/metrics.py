@@ -1,0 +1,190 @@
+"""How well scores rank the samples of one finding: ROC and precision-recall, ties counted right.
+
+Samples of equal score are one step: their order in a file must not matter. So the area under the
+ROC curve gives a tie half a point, as the Mann-Whitney statistic does, and average precision
+looks only at whole steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from drr.errors import DRRError
+
+__all__ = [
+    "EvaluationError",
+    "Ranking",
+    "auroc",
+    "average_precision",
+    "precision_recall_curve",
+    "rank",
+    "roc_curve",
+]
+
+Floats = NDArray[np.float64]
+
+
+class EvaluationError(DRRError, ValueError):
+    """Predictions, labels or options that cannot be evaluated."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ranking:
+    """Samples of one finding by falling score; a step for every distinct score.
+
+    Parameters
+    ----------
+    order
+        `(n,)` indices of the samples.
+    positive
+        `(n,)` whether each has the finding, in that order.
+    starts
+        `(steps,)` place in `order` of the first sample of every step.
+    scores
+        `(steps,)` the scores, falling.
+    """
+
+    order: NDArray[np.intp]
+    positive: NDArray[np.bool_]
+    starts: NDArray[np.intp]
+    scores: Floats
+
+    def counts(self, weights: ArrayLike | None = None) -> tuple[Floats, Floats]:
+        """Weight of positives and of negatives at or above every step's score.
+
+        Parameters
+        ----------
+        weights
+            `(..., n)`, zero or more, in the samples' own order: how often each one counts.
+
+        Returns
+        -------
+        `(..., steps)` true positives and false positives.
+        """
+        if weights is None:
+            weights = np.ones(len(self.order))
+        ordered = np.asarray(weights, np.float64)[..., self.order]
+        hits, false_alarms = ordered * self.positive, ordered * ~self.positive
+        if len(self.starts) < len(self.order):
+            hits = np.add.reduceat(hits, self.starts, axis=-1)
+            false_alarms = np.add.reduceat(false_alarms, self.starts, axis=-1)
+        return np.cumsum(hits, axis=-1), np.cumsum(false_alarms, axis=-1)
+
+    def auroc(self, weights: ArrayLike | None = None) -> Floats:
+        """Area under the ROC curve, `(...)`; NaN where positives or negatives have no weight."""
+        return _auroc(*self.counts(weights))
+
+    def average_precision(self, weights: ArrayLike | None = None) -> Floats:
+        """Average precision, `(...)`; NaN where positives have no weight."""
+        return _average_precision(*self.counts(weights))
+
+    def both(self, weights: ArrayLike | None = None) -> Floats:
+        """`(..., 2)`: `auroc` and `average_precision`."""
+        counts = self.counts(weights)
+        return np.stack([_auroc(*counts), _average_precision(*counts)], axis=-1)
+
+
+def rank(truth: ArrayLike, scores: ArrayLike) -> Ranking:
+    """Put samples in order of falling score.
+
+    Parameters
+    ----------
+    truth
+        `(n,)` 1 or True where the sample has the finding, 0 where not.
+    scores
+        `(n,)` the higher the likelier; any finite numbers.
+
+    Raises
+    ------
+    EvaluationError
+        For no samples, other shapes, other truth, or scores that are not finite.
+    """
+    present, values = np.asarray(truth), np.asarray(scores, np.float64)
+    if present.ndim != 1 or present.shape != values.shape or not present.size:
+        raise EvaluationError(
+            f"truth of shape {present.shape} and scores of shape {values.shape}: give one of each "
+            "for every sample, and one sample at least"
+        )
+    if not np.isin(present, (0, 1)).all():
+        raise EvaluationError("truth must be 0 or 1; leave out uncertain and unknown samples first")
+    if not np.isfinite(values).all():
+        bad = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise EvaluationError(f"the score of sample {bad} is {values[bad]}; it must be a number")
+    order = np.argsort(-values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    return Ranking(
+        order=order,
+        positive=present[order].astype(bool),
+        starts=starts,
+        scores=ordered[starts],
+    )
+
+
+def auroc(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties half.
+
+    Parameters and errors as `rank`. NaN where there are no positives or no negatives.
+
+    Source: Hanley and McNeil, Radiology 143:29 (1982).
+    """
+    return float(rank(truth, scores).auroc())
+
+
+def average_precision(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Mean of the precision over the positives, without interpolation between the steps.
+
+    Sum over the steps of the gain in recall times the precision there, the definition of
+    scikit-learn's `average_precision_score`. Parameters and errors as `rank`. NaN where there are
+    no positives. Chance gives the share of positives, not 0.5.
+    """
+    return float(rank(truth, scores).average_precision())
+
+
+def roc_curve(truth: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """False positive rate, true positive rate, and score, from (0, 0) on.
+
+    Returns
+    -------
+    Three arrays of one length; the first score is infinite: nobody is above it. A rate of nothing
+    (no positives, no negatives) is NaN.
+    """
+    ranking = rank(truth, scores)
+    hits, false_alarms = ranking.counts()
+    with np.errstate(invalid="ignore"):
+        rates = [np.r_[0.0, part] / part[-1] for part in (false_alarms, hits)]
+    return rates[0], rates[1], np.r_[np.inf, ranking.scores]
+
+
+def precision_recall_curve(truth: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Precision, recall and score at every step, the highest score first.
+
+    Returns
+    -------
+    Three arrays of one length; recall is NaN without positives.
+    """
+    ranking = rank(truth, scores)
+    hits, false_alarms = ranking.counts()
+    with np.errstate(invalid="ignore"):
+        return hits / (hits + false_alarms), hits / hits[-1], ranking.scores
+
+
+def _auroc(hits: Floats, false_alarms: Floats) -> Floats:
+    # Trapezoids: every negative beats no positive above it and half of those beside it.
+    above = np.concatenate([np.zeros_like(hits[..., :1]), hits[..., :-1]], axis=-1)
+    steps = np.diff(false_alarms, axis=-1, prepend=0)
+    area = np.sum(steps * (above + hits), axis=-1) / 2
+    with np.errstate(invalid="ignore"):
+        return area / (hits[..., -1] * false_alarms[..., -1])
+
+
+def _average_precision(hits: Floats, false_alarms: Floats) -> Floats:
+    gains = np.diff(hits, axis=-1, prepend=0)
+    called = hits + false_alarms
+    # Steps before the first sample with weight have no precision, and nothing to gain.
+    precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
+    with np.errstate(invalid="ignore"):
+        return np.sum(gains * precision, axis=-1) / hits[..., -1]
