@@ -3,8 +3,8 @@
     python benchmarks/pipeline.py [--rounds N] [--threads N] [--json FILE]
 
 The volume of `benchmarks/kernels.py` (512 x 512 x 300 int16), PA on 512 x 512 pixels. Everything is
-warm and timed in turn, round after round; the minimum counts. `bare` is the projection of a
-prepared volume through water; `film` starts from the volume as read: anatomy, clean-up, framing,
+warm and timed in turn, round after round; the minimum counts. `bare` is the projection of the
+volume as it was read, nothing removed; `film` starts there too: anatomy, clean-up, framing,
 projection, film processing. `polychromatic` and `physical` are of a prepared volume.
 """
 
@@ -42,7 +42,7 @@ def main() -> None:
     ct.sha256  # noqa: B018 - computed once for each volume that is read, and cached
     threads = options.threads
     prepared = prepare(ct, threads=threads)
-    plain = prepare(ct, beyond=False, threads=threads)
+    plain = prepare(ct, clean=False, beyond=False, threads=threads)
     view = parse_view("pa", shape=(512, 512))
     # All of one field, so that the same rays are compared.
     placed = fit_to_lungs(view, prepared.anatomy).place(prepared.anatomy)

@@ -41,6 +41,7 @@ def clean(
     *,
     out: NDArray[np.int16] | None = None,
     extension: Extension | None = None,
+    crop: bool = False,
     threads: int | None = None,
 ) -> Volume:
     """Replace everything outside the patient by air (-1000 HU).
@@ -61,6 +62,9 @@ def clean(
     extension
         Also continue the volume beyond its ends and sides, as `drr.extension.extend` does with
         the cleaned volume, without another copy; `out` must then have the larger shape.
+    crop
+        Leave out the rows and columns of the slices that hold nothing but air; the affine moves
+        with them. Not where no body was found.
     threads
         Threads for the pass over the voxels; all available ones by default.
 
@@ -76,7 +80,7 @@ def clean(
     if anatomy is None:
         anatomy = find_anatomy(volume, threads=threads)
     check_anatomy(volume, anatomy)
-    added = None if extension is None else margins(volume, anatomy, extension)
+    added = margins(volume, anatomy, extension or Extension(), crop=crop and anatomy.found)
     shape = volume.shape if added is None else added.shape(volume)
     if out is None:
         out = np.empty(shape, np.int16)

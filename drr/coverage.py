@@ -217,12 +217,21 @@ def _dents(thickness: NDArray[np.float64], lungs: NDArray[np.bool_]) -> tuple[fl
 
 def _dent(profile: NDArray[np.float64]) -> float:
     """How far a profile lies below its concave hull, at most."""
-    deepest = 0.0
-    for first in range(profile.size - 2):
-        for last in range(first + 2, profile.size):
-            chord = np.linspace(profile[first], profile[last], last - first + 1)
-            deepest = max(deepest, float((chord - profile[first : last + 1]).max()))
-    return deepest
+    values = profile.tolist()
+    hull: list[int] = []
+    # The upper hull from left to right (Andrew's monotone chain).
+    for place, value in enumerate(values):
+        while len(hull) > 1:
+            first, last = hull[-2:]
+            rise = (value - values[first]) * (last - first)
+            if (values[last] - values[first]) * (place - first) > rise:
+                break
+            hull.pop()
+        hull.append(place)
+    if not hull:
+        return 0.0
+    below = np.interp(np.arange(len(values)), hull, profile[hull]) - profile
+    return float(below.max())
 
 
 def _region(

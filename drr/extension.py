@@ -19,10 +19,19 @@ from numpy.typing import NDArray
 from drr.anatomy import Anatomy, check_anatomy
 from drr.errors import VolumeError
 from drr.kernels.cpu.continuation import blend_slices, running_means
-from drr.outline import Outline, estimate_outline
+from drr.kernels.cpu.cut import kept_box
+from drr.outline import OUTLINE_PARAMETERS, Outline, estimate_outline
 from drr.volume import Volume
 
-__all__ = ["EXTENSION_PARAMETERS", "Extension", "Margins", "extend", "fill_margins", "margins"]
+__all__ = [
+    "CONTINUATION_PARAMETERS",
+    "EXTENSION_PARAMETERS",
+    "Extension",
+    "Margins",
+    "extend",
+    "fill_margins",
+    "margins",
+]
 
 EXTENSION_PARAMETERS = {
     "longest_mm": 400.0,
@@ -40,6 +49,13 @@ EXTENSION_PARAMETERS = {
 Beyond the last slice, over `to_mean_mm`, the slices turn into the mean of the last `mean_mm`;
 over `to_blurred_mm` into that mean blurred within the slice by a standard deviation of `blur_mm`.
 """
+
+
+CONTINUATION_PARAMETERS = {
+    **EXTENSION_PARAMETERS,
+    **{f"outline_{key}": value for key, value in OUTLINE_PARAMETERS.items()},
+}
+"""Of ends and sides, for records."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +107,12 @@ class Extension:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Margins:
-    """The voxels that an extension adds to one volume.
+    """The voxels that an extension adds to one volume, or a crop takes away.
 
     Parameters
     ----------
     before, after
-        Voxels added at the lower and upper end of the axes z, y and x.
+        Voxels added at the lower and upper end of the axes z, y and x; negative where taken away.
     outline
         The body's estimated outline where the field of view cuts it, or None.
     """
@@ -173,18 +189,26 @@ def extend(
     return fill_margins(volume, out, added, threads=threads)
 
 
-def margins(volume: Volume, anatomy: Anatomy, extension: Extension) -> Margins | None:
-    """The voxels to add to a volume; None when there are none."""
+def margins(
+    volume: Volume, anatomy: Anatomy, extension: Extension, *, crop: bool = False
+) -> Margins | None:
+    """The voxels to add to a volume, or to crop from around the body; None when there are none."""
     step = float(volume.spacing[2])
     below, above = (
         math.ceil(length / step - 1e-6) for length in (extension.inferior_mm, extension.superior_mm)
     )
+    # Voxels before the first and beyond the last, along y and x.
+    sides = [(0, 0), (0, 0)]
+    if crop:
+        box = kept_box(anatomy.body, anatomy.factors, volume.shape)
+        sides = [(-start, stop - n) for (start, stop), n in zip(box, volume.shape[1:], strict=True)]
     outline = estimate_outline(volume, anatomy) if extension.sides else None
-    if outline is None:
-        if not below and not above:
-            return None
-        return Margins(before=(below, 0, 0), after=(above, 0, 0))
-    (y0, y1), (x0, x1) = outline.beyond(volume)
+    if outline is not None:
+        pairs = zip(sides, outline.beyond(volume), strict=True)
+        sides = [(max(a[0], b[0]), max(a[1], b[1])) for a, b in pairs]
+    (y0, y1), (x0, x1) = sides
+    if not (below or above or any((y0, y1, x0, x1)) or outline is not None):
+        return None
     return Margins(before=(below, y0, x0), after=(above, y1, x1), outline=outline)
 
 
@@ -195,8 +219,9 @@ def fill_margins(
     p = EXTENSION_PARAMETERS
     (bz, by, bx), (nz, ny, nx) = added.before, volume.shape
     scan = out[bz : bz + nz]
-    for margin in (scan[:, :by], scan[:, by + ny :], scan[:, :, :bx], scan[:, :, bx + nx :]):
-        margin[...] = p["background_hu"]
+    for axis, before, count in ((1, by, ny), (2, bx, nx)):
+        lanes = np.moveaxis(scan, axis, 0)
+        lanes[: max(before, 0)] = lanes[before + count :] = p["background_hu"]
     notes = []
     if added.outline is not None:
         notes.append(added.outline.fill(scan, volume, (by, bx), threads=threads))
@@ -236,33 +261,37 @@ def _continue(
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask, and what has some of it on all four sides."""
     filled = np.ones_like(mask)
-    for axis in (0, 1):
-        filled &= np.logical_or.accumulate(mask, axis=axis)
-        filled &= np.flip(np.logical_or.accumulate(np.flip(mask, axis), axis=axis), axis)
+    for axis, place in enumerate(np.ogrid[tuple(slice(n) for n in mask.shape)]):
+        count = mask.shape[axis]
+        first = np.where(mask.any(axis), mask.argmax(axis), count)
+        last = count - 1 - np.flip(mask, axis).argmax(axis)
+        first, last = (np.expand_dims(a, axis) for a in (first, last))
+        filled &= (place >= first) & (place <= last)
     return filled
 
 
 def _blur_inside(
     image: NDArray[np.float32], inside: NDArray[np.bool_], sigmas: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Blur what is inside the body with nothing but itself, so that the skin stays where it is."""
-    share = _blur(inside.astype(np.float64), sigmas)
-    blurred = _blur(np.where(inside, image, 0), sigmas) / np.maximum(share, 1e-6)
-    return np.where(inside, blurred, image).astype(np.float32)
+    """Blur what is inside the body with nothing but itself, so that the skin stays where it is.
 
-
-def _blur(image: NDArray[Any], sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Nearly Gaussian: three running means along each axis, over what is inside the image.
-
-    W. M. Wells, "Efficient synthesis of Gaussian filters by cascaded uniform filters", IEEE
-    Trans. Pattern Anal. Mach. Intell. 1986.
+    Nearly Gaussian: three running means along each axis, over what is inside the image. W. M.
+    Wells, "Efficient synthesis of Gaussian filters by cascaded uniform filters", IEEE Trans.
+    Pattern Anal. Mach. Intell. 1986.
     """
-    blurred = np.asarray(image, np.float64)
-    for size, sigma in zip(image.shape, sigmas, strict=True):
-        # Three means over 2 r + 1 have the variance r (r + 1). Along one axis, then the other.
-        radius = int(min(round(math.sqrt(float(sigma) ** 2 + 0.25) - 0.5), size))
-        blurred = running_means(blurred, radius, 3).T
-    return blurred
+    # Side by side, for one pass along an axis blurs both.
+    both = np.concatenate([np.where(inside, image, 0), inside], axis=1, dtype=np.float32)
+    ny, nx = image.shape
+    both = running_means(both, _radius(sigmas[0], ny), 3)
+    both = np.concatenate([both[:, :nx].T, both[:, nx:].T], axis=1)
+    both = running_means(both, _radius(sigmas[1], nx), 3).T
+    blurred = both[:ny] / np.maximum(both[ny:], np.float32(1e-6))
+    return np.where(inside, blurred, image)
+
+
+def _radius(sigma: float, size: int) -> int:
+    """Of three running means over 2 r + 1, which have the variance r (r + 1)."""
+    return int(min(round(math.sqrt(float(sigma) ** 2 + 0.25) - 0.5), size))
 
 
 def _length(name: str, value: Any) -> float:

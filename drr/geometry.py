@@ -146,7 +146,9 @@ class Geometry:
     @property
     def normal(self) -> NDArray[np.float64]:
         """`(3,)` u x v, not normalised."""
-        return np.cross(self.u, self.v)
+        (a, b, c), (d, e, f) = self.u, self.v
+        # Written out: `np.cross` takes fifty times as long, and views are placed by the dozen.
+        return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
 
     @property
     def central_ray(self) -> NDArray[np.float64]:

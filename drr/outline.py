@@ -61,7 +61,10 @@ class Outline:
     cut: float
 
     def beyond(self, volume: Volume) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Voxels that the outline reaches beyond the array: before and after, along y and x."""
+        """Voxels that the outline reaches beyond the array: before and after, along y and x.
+
+        Negative where it stays within.
+        """
         radius = np.where(self.radius > self.edge, self.radius, 0).max(axis=0)
         angles = _angles(radius.size)
         counts = []
@@ -71,7 +74,7 @@ class Outline:
         ):
             half = n / 2 * step
             counts.append(
-                tuple(int(max(0, np.ceil((r - half) / step))) for r in (-place.min(), place.max()))
+                tuple(int(np.ceil((r - half) / step)) for r in (-place.min(), place.max()))
             )
         (y0, y1), (x0, x1) = counts
         return (y0, y1), (x0, x1)
@@ -89,9 +92,9 @@ class Outline:
         Parameters
         ----------
         scan
-            `(nz, ny, nx)` int16: the volume's voxels with margins along y and x.
+            `(nz, ny, nx)` int16: the volume's voxels, widened or cropped along y and x.
         before
-            Width of the margins at the lower ends of y and x, voxels.
+            Voxels added at the lower ends of y and x; negative where cropped.
         """
         p = OUTLINE_PARAMETERS
         _, ny, nx = scan.shape
@@ -102,8 +105,7 @@ class Outline:
         turn = np.arctan2(y[:, None], x[None]) / (2 * np.pi) * sectors - 0.5
         sector = np.floor(turn)
         share = (turn - sector).astype(np.float32)
-        (by, bx), (_, height, width) = before, volume.shape
-        inner = self._edge_values(scan[:, by : by + height, bx : bx + width], volume.spacing)
+        inner = self._edge_values(scan, volume, before)
         fill_sides(
             *(scan, radius, (sector % sectors).astype(np.int16), share),
             *(self.edge, self.radius, inner),
@@ -118,7 +120,7 @@ class Outline:
         )
 
     def _edge_values(
-        self, hu: NDArray[np.int16], spacing: NDArray[np.float64]
+        self, scan: NDArray[np.int16], volume: Volume, before: tuple[int, int]
     ) -> NDArray[np.float32]:
         """`(nz, sectors)` HU just within the edge, smoothed."""
         p = OUTLINE_PARAMETERS
@@ -126,15 +128,20 @@ class Outline:
         samples = []
         for depth in np.linspace(0.1, 1, 5) * p["tissue_mm"]:
             r = np.maximum(self.edge - depth, 0)
-            y = np.sin(angles) * r / spacing[1] + (hu.shape[1] - 1) / 2
-            x = np.cos(angles) * r / spacing[0] + (hu.shape[2] - 1) / 2
-            j = np.clip(np.rint(y).astype(int), 0, hu.shape[1] - 1)
-            i = np.clip(np.rint(x).astype(int), 0, hu.shape[2] - 1)
-            samples.append(np.clip(hu[:, j, i], p["lowest_hu"], p["highest_hu"]))
+            places, inside = [], np.ones(angles.shape, bool)
+            for axis, along in ((1, np.sin(angles)), (2, np.cos(angles))):
+                count = volume.shape[axis]
+                at = np.rint(along * r / volume.spacing[2 - axis] + (count - 1) / 2).astype(int)
+                at = np.clip(at, 0, count - 1) + before[axis - 1]
+                # What was cropped is air.
+                inside &= (at >= 0) & (at < scan.shape[axis])
+                places.append(np.clip(at, 0, scan.shape[axis] - 1))
+            hu = np.where(inside, scan[:, places[0], places[1]], -1000)
+            samples.append(np.clip(hu, p["lowest_hu"], p["highest_hu"]))
         mean = np.mean(samples, axis=0)
         across = int(p["slope_sectors"]) // 2
         mean = sum(np.roll(mean, s, axis=1) for s in range(-across, across + 1)) / (2 * across + 1)
-        return _smooth_along(mean, p["smoothing_mm"] / spacing[2]).astype(np.float32)
+        return _smooth_along(mean, p["smoothing_mm"] / volume.spacing[2]).astype(np.float32)
 
 
 def estimate_outline(volume: Volume, anatomy: Anatomy) -> Outline | None:

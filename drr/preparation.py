@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy, find_anatomy
 from drr.cleanup import clean as clean_volume
+from drr.coverage import Coverage, assess_coverage
 from drr.extension import Extension, extend
 from drr.framing import extension_needed, fit_to_lungs
 from drr.kernels.cpu.transpose import transposed_copy
@@ -33,9 +34,9 @@ class Prepared:
     Parameters
     ----------
     source
-        As read. Its voxels are overwritten where `prepare` worked in place.
+        As read.
     volume
-        What is projected.
+        What is projected: of a cleaned scan only the body and what continues it.
     anatomy
         Of the source.
     cleaned
@@ -53,10 +54,15 @@ class Prepared:
     extension: Extension | None
     sha256: str
 
+    @cached_property
+    def coverage(self) -> Coverage:
+        """What the scan covers, and what it lacks."""
+        return assess_coverage(self.source, self.anatomy)
+
     @property
     def notes(self) -> tuple[str, ...]:
-        """What reader, anatomy finder and clean-up did, one sentence each."""
-        return tuple(dict.fromkeys((*self.volume.notes, *self.anatomy.notes)))
+        """What was done to the scan and what it lacks, one sentence each."""
+        return tuple(dict.fromkeys((*self.volume.notes, *self.anatomy.notes, *self.coverage.notes)))
 
     @cached_property
     def transposed(self) -> NDArray[np.int16]:
@@ -69,7 +75,6 @@ def prepare(
     *,
     clean: bool = True,
     beyond: bool = True,
-    in_place: bool = False,
     threads: int | None = None,
 ) -> Prepared:
     """Find the patient in a volume and, by default, remove everything else.
@@ -83,24 +88,18 @@ def prepare(
     beyond
         Continue the scan beyond its ends, and beyond a field of view that cuts the body, as far
         as chest films of the standard views reach.
-    in_place
-        Overwrite the voxels of `volume` instead of copying them, where it is not continued; for
-        callers that own it.
     threads
         CPU threads; all available ones by default.
     """
-    digest = volume.sha256  # of what was read, before anything is overwritten
     anatomy = find_anatomy(volume, threads=threads)
     extension = _standard_extension(volume, anatomy) if beyond else None
-    larger = extension if extension != Extension() else None
     if clean:
-        out = volume.hu if in_place and larger is None else None
-        ready = clean_volume(volume, anatomy, out=out, extension=larger, threads=threads)
-    elif larger is not None:
-        ready = extend(volume, anatomy, **larger.to_dict(), threads=threads)
+        ready = clean_volume(volume, anatomy, extension=extension, crop=True, threads=threads)
+    elif extension is not None:
+        ready = extend(volume, anatomy, **extension.to_dict(), threads=threads)
     else:
         ready = volume
-    return Prepared(volume, ready, anatomy, clean, extension, digest)
+    return Prepared(volume, ready, anatomy, clean, extension, volume.sha256)
 
 
 def _standard_extension(volume: Volume, anatomy: Anatomy) -> Extension:

@@ -13,6 +13,7 @@ import drr
 from drr.attenuation import Attenuation
 from drr.cleanup import CLEANUP_PARAMETERS
 from drr.errors import ProjectionError
+from drr.extension import CONTINUATION_PARAMETERS
 from drr.framing import fit_to_lungs
 from drr.geometry import Geometry
 from drr.kernels.cpu.intermediate import dominant_axis
@@ -279,7 +280,9 @@ def project(
                     "detector": None if detector is None else detector.to_dict(),
                     "seed": seed,
                     "cleanup": dict(CLEANUP_PARAMETERS) if volume.cleaned else None,
-                    "extension": None if volume.extension is None else volume.extension.to_dict(),
+                    "extension": None
+                    if volume.extension is None
+                    else {**volume.extension.to_dict(), **CONTINUATION_PARAMETERS},
                     "method": method,
                     "backend": backend,
                     "anti_aliasing": anti_aliasing,

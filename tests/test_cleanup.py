@@ -10,7 +10,9 @@ import pytest
 
 from drr.anatomy import find_anatomy
 from drr.cleanup import CLEANUP_PARAMETERS, clean
+from drr.datasets.phantom import thorax
 from drr.errors import VolumeError
+from drr.extension import Extension
 from drr.volume import Volume
 
 SHAPE = (12, 200, 260)
@@ -222,3 +224,29 @@ def _run(mask: np.ndarray, k: np.ndarray, j: np.ndarray, i: np.ndarray, step: in
         alive &= mask[k, place, i]
         length[alive] = n
     return length
+
+
+@pytest.mark.parametrize("sides", [False, True])
+def test_a_cropped_volume_shows_the_same_body_in_the_same_place(sides: bool) -> None:
+    volume = thorax(size=64)
+    anatomy = find_anatomy(volume)
+    extension = Extension(superior_mm=12.0, sides=sides)
+    whole = clean(volume, anatomy, extension=extension)
+    cropped = clean(volume, anatomy, extension=extension, crop=True)
+    assert cropped.hu.size < whole.hu.size
+    offset = whole.world_to_voxel[:3, :3] @ (cropped.affine - whole.affine)[:3, 3]
+    x, y, z = np.rint(offset).astype(int).tolist()
+    np.testing.assert_allclose(offset, [x, y, z], atol=1e-6)
+    assert z == 0
+    _, ny, nx = cropped.shape
+    box = (slice(None), slice(y, y + ny), slice(x, x + nx))
+    np.testing.assert_array_equal(cropped.hu, whole.hu[box])
+    outside = whole.hu.copy()
+    outside[box] = -1000
+    assert (outside == -1000).all()
+    assert cropped.notes == whole.notes
+
+
+def test_nothing_is_cropped_where_no_body_was_found() -> None:
+    volume = volume_of(np.full((8, 16, 16), -1000, np.int16))
+    assert clean(volume, crop=True).shape == volume.shape

@@ -55,6 +55,15 @@ def test_text(test_data: Path) -> None:
     assert "\x1b" not in text  # not a terminal
 
 
+def test_what_the_scan_covers(test_data: Path) -> None:
+    text = run(test_data / LUNG_DX)
+    assert "region       chest: lungs of " in text
+    assert "arms raised" in text
+    told = json.loads(run(test_data / LUNG_DX, "--json"))["coverage"]
+    assert told["region"] == "chest"
+    assert told["arms"] == "raised"
+
+
 def test_no_identifiers(test_data: Path) -> None:
     volume = drr.read(test_data / LUNG_DX)
     printed = run(test_data / LUNG_DX) + run(test_data / LUNG_DX, "--json")
@@ -73,6 +82,7 @@ def test_json(scan: Path) -> None:
     assert told["hu_percentiles"]["0"] == -1000
     assert told["hu_percentiles"]["100"] == 400
     assert told["verdict"]["kind"] == "unclear"
+    assert told["coverage"] is None  # of values that may be no HU
     assert str(scan.parent) not in json.dumps(told)
 
 

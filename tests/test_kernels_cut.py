@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drr.kernels.cpu.cut import cut
+from drr.kernels.cpu.cut import cut, kept_box
 
 CUT = {
     "background": -1000,
@@ -210,3 +210,34 @@ def test_cut_is_that_of_the_reference(
     assert (out[:, :, 44:] == 7).all()
     cut(values, mask, factors, values, together=together, **CUT)
     np.testing.assert_array_equal(values, part)
+
+
+@pytest.mark.parametrize("factors", [(1, 4, 4), (2, 3, 5)])
+def test_a_smaller_array_holds_what_is_kept(
+    rng: np.random.Generator, factors: tuple[int, int, int]
+) -> None:
+    values = rng.integers(-1100, 300, (4, 45, 52)).astype(np.int16)
+    shape = tuple(-(-n // f) for n, f in zip(values.shape, factors, strict=True))
+    mask = np.zeros(shape, bool)
+    mask[:, 3:8, 2:9] = True
+    whole = np.empty_like(values)
+    counts = cut(values, mask, factors, whole, **CUT)
+    (y0, y1), (x0, x1) = kept_box(mask, factors, values.shape)
+    assert (y1 - y0, x1 - x0) < values.shape[1:]
+    out = np.empty((4, y1 - y0 + 3, x1 - x0), np.int16)
+    out[:, -3:] = 77
+    assert cut(values, mask, factors, out, at=(0, -y0, -x0), **CUT) == counts
+    np.testing.assert_array_equal(out[:, :-3], whole[:, y0:y1, x0:x1])
+    if y1 + 3 <= values.shape[1]:
+        assert (out[:, -3:] == -1000).all()
+    rest = whole.copy()
+    rest[:, y0:y1, x0:x1] = -1000
+    assert (rest == -1000).all()
+
+
+def test_an_array_without_room_for_what_is_kept_is_refused() -> None:
+    values, mask = body_on_plate()
+    with pytest.raises(ValueError, match="axis 1 keeps the voxels 4 to 32"):
+        cut(values, mask, (1, 4, 4), np.empty((2, 20, 40), np.int16), **CUT)
+    with pytest.raises(ValueError, match="axis 2"):
+        cut(values, mask, (1, 4, 4), np.empty((2, 40, 40), np.int16), at=(0, 0, -6), **CUT)

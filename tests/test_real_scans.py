@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import drr
+from drr.cleanup import clean
 from drr.cli import main
 from drr.geometry import project_point
 from drr.preparation import Prepared, prepare
@@ -204,7 +205,7 @@ def test_lidc_organs_far_from_the_detector_are_larger(lidc_shots, lidc_mask):
 
 
 def test_lidc_clean_up_touches_no_organ(lidc, lidc_mask):
-    cleaned = prepare(lidc, beyond=False).volume
+    cleaned = clean(lidc)
     inside = lidc_mask.hu > 0
     assert inside.sum() > 5_000_000
     np.testing.assert_array_equal(cleaned.hu[inside], lidc.hu[inside])

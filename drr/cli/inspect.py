@@ -80,6 +80,12 @@ def describe(volume: Volume, kind: str) -> dict[str, Any]:
     """What `drr inspect --json` prints: plain numbers and text, no identifiers."""
     import numpy as np
 
+    from drr.anatomy import find_anatomy
+    from drr.coverage import assess_coverage
+
+    covered = None
+    if volume.verdict.is_hu:
+        covered = assess_coverage(volume, find_anatomy(volume)).to_dict()
     step = max(1, round((volume.hu.size / 4e6) ** (1 / 3)))
     sample = volume.hu[::step, ::step, ::step]
     quantiles = np.percentile(sample, PERCENTILES, method="nearest")
@@ -102,6 +108,7 @@ def describe(volume: Volume, kind: str) -> dict[str, Any]:
         "affine": [[round(float(v), 9) for v in row] for row in volume.affine],
         "hu_percentiles": {str(p): int(q) for p, q in zip(PERCENTILES, quantiles, strict=True)},
         "verdict": volume.verdict.to_dict(),
+        "coverage": covered,
         "notes": list(volume.notes),
     }
 
@@ -134,8 +141,12 @@ def _text(description: dict[str, Any]) -> str:
         ("orientation", placement),
         ("values", quantiles),
         ("verdict", f"{d['verdict']['summary']} {d['verdict']['advice']}".strip()),
-        *(("note", note) for note in d["notes"]),
     ]
+    notes = list(d["notes"])
+    if d["coverage"] is not None:
+        rows.append(("region", f"{d['coverage']['region']}: {d['coverage']['reason']}"))
+        notes += d["coverage"]["notes"]
+    rows += [("note", note) for note in notes]
     return "\n".join([d["name"], *(f"  {key:<12} {value}" for key, value in rows)])
 
 

@@ -254,7 +254,7 @@ def _project(
     verdict = [] if volume.verdict is None or volume.verdict.is_hu else [str(volume.verdict)]
     prepared: Volume | Prepared = volume
     if request.preparing is not None:
-        prepared = prepare(volume, in_place=True, **request.preparing)
+        prepared = prepare(volume, **request.preparing)
         verdict += prepared.notes
         # A view that cannot be placed is refused before any image is made.
         for view in request.views:

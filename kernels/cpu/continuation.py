@@ -90,36 +90,40 @@ def fill_sides(
     run(task, split(len(values), 4 * threads), threads)
 
 
-def running_means(image: NDArray[np.float64], radius: int, times: int) -> NDArray[np.float64]:
+def running_means(image: NDArray[Any], radius: int, times: int) -> NDArray[Any]:
     """Means along the first axis over 2 * radius + 1 elements, those inside the array, repeated.
 
     Parameters
     ----------
     image
-        `(n, m)` float64.
+        `(n, m)` float32 or float64; the result is of the same type.
     """
-    first, second = np.ascontiguousarray(image), np.empty(image.shape)
+    first, second = np.ascontiguousarray(image), np.empty_like(image, order="C")
     for _ in range(times):
         _running_means(first, radius, second)
-        first, second = second, np.empty(image.shape)
+        # The image itself is not written to.
+        first, second = second, np.empty_like(second) if first is image else first
     return first
 
 
 @jit
 def _running_means(image, radius, out):
     n, m = image.shape
-    total = np.zeros(m)
+    total = np.zeros(m, image.dtype)
+    nothing = np.zeros(m, image.dtype)
     for row in range(min(radius, n)):
-        total += image[row]
+        line = image[row]
+        for x in range(m):
+            total[x] += line[x]
     for row in range(n):
-        if row + radius < n:
-            total += image[row + radius]
-        if row > radius:
-            total -= image[row - radius - 1]
-        share = 1.0 / (min(row + radius + 1, n) - max(row - radius, 0))
+        entering = image[row + radius] if row + radius < n else nothing
+        leaving = image[row - radius - 1] if row > radius else nothing
+        share = image.dtype.type(1.0 / (min(row + radius + 1, n) - max(row - radius, 0)))
         line = out[row]
         for x in range(m):
-            line[x] = share * total[x]
+            new = total[x] + (entering[x] - leaving[x])
+            total[x] = new
+            line[x] = share * new
 
 
 @jit

@@ -10,7 +10,7 @@ from drr.kernels.cpu.jit import jit
 from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.kernels.morphology import Mask, dilate, erode
 
-__all__ = ["cut"]
+__all__ = ["cut", "kept_box"]
 
 # Classes of a block. Walks judge the voxels of rim and skin; where none comes, those of the rim
 # go and those of the skin stay.
@@ -55,8 +55,8 @@ def cut(
     factors
         Voxels per block along z, y and x.
     out
-        int16, C-contiguous, and at least as large; may be `values`, of which then only what
-        changes is written.
+        int16, C-contiguous, that takes at least what is kept; may be `values`, of which then only
+        what changes is written.
     background
         Value written outside.
     tissue
@@ -73,7 +73,8 @@ def cut(
         Slices, and neighbouring walks within the slice, that are one walk: it judges by the mean
         of the voxels that it goes through.
     at
-        Place in `out` of the first voxel, along z, y and x.
+        Place in `out` of the first voxel, along z, y and x; negative along y and x where `out`
+        begins later than the values.
     threads
         CPU threads; all available ones by default.
 
@@ -88,6 +89,7 @@ def cut(
     # Above and below, where no walk goes, a block may hold the rest of a shoulder.
     classes[dilate(mask, (1, 0, 0))] = SKIN
     classes[deep] = INSIDE
+    _check_room(classes != OUTSIDE, factors, values.shape, out.shape, at)
     shallow = (classes == RIM) | (classes == SKIN)
     starts = deep & dilate(shallow, (0, 1, 1), cross=True)
     counts = np.zeros((len(mask), 2), np.int64)
@@ -105,6 +107,41 @@ def cut(
     run(task, split(len(mask), 4 * threads), threads)
     dense_count, padding_count = counts.sum(axis=0).tolist()
     return dense_count, padding_count
+
+
+def kept_box(
+    mask: Mask, factors: tuple[int, int, int], shape: tuple[int, ...]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First voxel and end, along y and x, of what `cut` may keep for a mask that is not empty."""
+    reach = dilate(mask, (0, 1, 1), cross=True)
+    (y0, y1), (x0, x1) = (_extent(reach, axis, factors, shape) for axis in (1, 2))
+    return (y0, y1), (x0, x1)
+
+
+def _extent(
+    mask: Mask, axis: int, factors: tuple[int, int, int], shape: tuple[int, ...]
+) -> tuple[int, int]:
+    blocks = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+    return int(blocks[0]) * factors[axis], min((int(blocks[-1]) + 1) * factors[axis], shape[axis])
+
+
+def _check_room(
+    kept: Mask,
+    factors: tuple[int, int, int],
+    shape: tuple[int, ...],
+    room: tuple[int, ...],
+    at: tuple[int, int, int],
+) -> None:
+    """Nothing is written outside of `out`."""
+    for axis in range(3):
+        start, stop = (0, shape[0]) if axis == 0 else (0, 0)
+        if axis and kept.any():
+            start, stop = _extent(kept, axis, factors, shape)
+        if stop > start and (start + at[axis] < 0 or stop + at[axis] > room[axis]):
+            raise ValueError(
+                f"axis {axis} keeps the voxels {start} to {stop}, which do not lie in out: "
+                f"{room[axis]} voxels, the first value at {at[axis]}"
+            )
 
 
 @jit(inline=True)
@@ -221,31 +258,37 @@ def _judge(flat, judged, kinds, starts, axis, first, factor, count, pitch, width
 
 
 @jit
-def _copy(plane, ny, nx, out, first, width, in_place):
-    """Copy one slice, or only read it: walks are much faster on what is in the cache.
+def _copy(plane, ny, nx, out, top, left, in_place):
+    """Copy what of one slice lies in `out`, or only read it: walks are faster on a warm cache.
 
     With unsigned indices such loops become vector instructions.
     """
     total = int32(0)
-    for y in range(ny):
-        old, new = uint64(y * nx), uint64(first + y * width)
+    flat, width = out.reshape(-1), out.shape[1]
+    first, right = max(left, 0), min(left + width, nx)
+    count = uint64(max(right - first, 0))
+    for y in range(max(top, 0), min(top + out.shape[0], ny)):
+        old, new = uint64(y * nx + first), uint64((y - top) * width + first - left)
         if in_place:
-            for x in range(uint64(nx)):
+            for x in range(count):
                 total += plane[old + x]
         else:
-            for x in range(uint64(nx)):
-                out[new + x] = plane[old + x]
+            for x in range(count):
+                flat[new + x] = plane[old + x]
     return total
 
 
 @jit
-def _replace(judged, kinds, fy, fx, ny, nx, out, first, width, hu):
+def _replace(plane, judged, kinds, fy, fx, ny, nx, out, top, left, hu):
     """Write background over what is not body in one slice, by runs of blocks of one class.
 
-    `out` is flat and holds the values; row y of the slice starts at its place `first + y * width`.
+    `plane` is the slice's values, flat; `out` `(rows, columns)` begins at row `top` and column
+    `left` of the slice, and may end before it does. What lies beyond is only counted.
     """
     background, dense, padding = hu
     by, bx = kinds.shape
+    bottom, right = min(top + out.shape[0], ny), min(left + out.shape[1], nx)
+    flat, width = out.reshape(-1), out.shape[1]
     total_dense, total_padding = 0, 0
     for j in range(by):
         y0, y1 = j * fy, min(j * fy + fy, ny)
@@ -257,26 +300,34 @@ def _replace(judged, kinds, fy, fx, ny, nx, out, first, width, hu):
                 i += 1
             if kind == INSIDE:
                 continue
-            count = uint64(min(i * fx, nx) - start)
+            stop = min(i * fx, nx)
+            count = uint64(stop - start)
+            # Of outside blocks, what lies in `out`.
+            begin = min(max(start, left), stop)
+            within = uint64(max(min(stop, right) - begin, 0))
             unjudged = uint8(UNJUDGED if kind == RIM else 255)
             for y in range(y0, y1):
-                row, mark = uint64(first + y * width + start), uint64(y * nx + start)
+                mark = uint64(y * nx + start)
                 n_dense, n_padding = int32(0), int32(0)
                 if kind == OUTSIDE:
                     for x in range(count):
-                        value = out[row + x]
+                        value = plane[mark + x]
                         n_dense += value > dense
                         n_padding += value <= padding
-                        out[row + x] = background
+                    if top <= y < bottom:
+                        row = uint64((y - top) * width + begin - left)
+                        for x in range(within):
+                            flat[row + x] = background
                 else:
+                    row = uint64((y - top) * width + start - left)
                     for x in range(count):
-                        value = out[row + x]
+                        value = plane[mark + x]
                         judgement = judged[mark + x]
                         padded = value <= padding
                         gone = ((judgement & uint8(1)) != 0) | (judgement == unjudged) | padded
                         n_dense += gone & (value > dense)
                         n_padding += gone & padded
-                        out[row + x] = background if gone else value
+                        flat[row + x] = background if gone else value
                 total_dense += n_dense
                 total_padding += n_padding
     return total_dense, total_padding
@@ -302,7 +353,6 @@ def _cut(
     last_block,
 ):
     nz, ny, nx = values.shape
-    width = out.shape[2]
     flat = values.reshape(-1)
     judged = np.empty(ny * nx, np.uint8)
     near = (
@@ -316,10 +366,7 @@ def _cut(
             slices = min(together, end - z0)
             first = z0 * ny * nx
             for z in range(z0, z0 + slices):
-                _copy(
-                    *(values[z].reshape(-1), ny, nx, out[z + at[0]].reshape(-1)),
-                    *(at[1] * width + at[2], width, in_place),
-                )
+                _copy(values[z].reshape(-1), ny, nx, out[z + at[0]], -at[1], -at[2], in_place)
             judged[:] = UNJUDGED
             for axis in range(2):
                 pitch = (nx, 1) if axis == 0 else (1, nx)
@@ -331,8 +378,8 @@ def _cut(
                 )
             for z in range(z0, z0 + slices):
                 found = _replace(
-                    *(judged, kinds, fy, fx, ny, nx, out[z + at[0]].reshape(-1)),
-                    *(at[1] * width + at[2], width, write_hu),
+                    *(values[z].reshape(-1), judged, kinds, fy, fx, ny, nx, out[z + at[0]]),
+                    *(-at[1], -at[2], write_hu),
                 )
                 counts[k, 0] += found[0]
                 counts[k, 1] += found[1]
