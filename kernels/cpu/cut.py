@@ -144,7 +144,7 @@ def _check_room(
             )
 
 
-@jit(inline=True)
+@jit
 def _seen(flat, place, across, lanes, alone, slices, plane, padding):
     """Sum of the voxels that a walk goes through in one step, or of one and its neighbours."""
     total = int32(0)
@@ -161,7 +161,7 @@ def _seen(flat, place, across, lanes, alone, slices, plane, padding):
     return total
 
 
-@jit(inline=True)
+@jit
 def _walk(flat, judged, here, place, along, across, alone, inside, skin, lanes, slices, near, hu):
     """Judge the skin beyond a block that is certainly inside.
 
