@@ -21,6 +21,7 @@ __all__ = [
     "CT_RATE_LABELS",
     "CT_RATE_TO_CHEXPERT",
     "CT_RATE_TO_TORCHXRAYVISION",
+    "NIH_LABELS",
     "PRESENT",
     "TORCHXRAYVISION_LABELS",
     "UNCERTAIN",
@@ -82,6 +83,27 @@ CHEXPERT_LABELS = (
 
 "No Finding" has no counterpart in CT-RATE: that 18 findings are absent does not say that CheXpert's
 others are.
+"""
+
+NIH_LABELS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+"""The 14 findings of NIH ChestX-ray14 (Wang et al. 2017, arXiv:1705.02315).
+
+Its table lists the findings of a film, and "No Finding" where there is none of these.
 """
 
 TORCHXRAYVISION_LABELS = (

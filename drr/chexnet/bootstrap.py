@@ -84,7 +84,7 @@ class Bootstrap:
     def resample(
         self,
         patients: ArrayLike,
-        statistic: Callable[[Floats], Floats],
+        statistic: Callable[[NDArray[np.float32]], Floats],
         *,
         strata: ArrayLike | None = None,
     ) -> Floats:
@@ -113,13 +113,14 @@ class Bootstrap:
         parts = []
         for first in range(0, self.draws, block):
             size = min(block, self.draws - first)
-            counts = np.zeros((size, count))
+            # Whole numbers far below 2**24: float32 adds them exactly.
+            counts = np.zeros((size, count), np.float32)
             for group in members:
                 drawn = generator.integers(len(group), size=(size, len(group)))
                 drawn += len(group) * np.arange(size)[:, None]
                 times = np.bincount(drawn.ravel(), minlength=drawn.size)
                 counts[:, group] = times.reshape(size, len(group))
-            parts.append(statistic(counts[:, owners]))
+            parts.append(statistic(np.take(counts, owners, axis=1)))
         return np.concatenate(parts)
 
     def estimate(self, value: float, draws: ArrayLike) -> Estimate:

@@ -75,16 +75,42 @@ class Ranking:
 
     def auroc(self, weights: ArrayLike | None = None) -> Floats:
         """Area under the ROC curve, `(...)`; NaN where positives or negatives have no weight."""
-        return _auroc(*self.counts(weights))
+        return self.both(weights)[..., 0]
 
     def average_precision(self, weights: ArrayLike | None = None) -> Floats:
         """Average precision, `(...)`; NaN where positives have no weight."""
-        return _average_precision(*self.counts(weights))
+        return self.both(weights)[..., 1]
 
     def both(self, weights: ArrayLike | None = None) -> Floats:
         """`(..., 2)`: `auroc` and `average_precision`."""
-        counts = self.counts(weights)
-        return np.stack([_auroc(*counts), _average_precision(*counts)], axis=-1)
+        if weights is None:
+            weights = np.ones(int(self.order.max()) + 1, np.float32)
+        ordered = np.take(np.asarray(weights), self.order, axis=-1)
+        places = np.flatnonzero(self.positive)
+        if not places.size:
+            return np.full((*ordered.shape[:-1], 2), np.nan)
+        # Both are sums over the positives: only steps that hold some are looked at, and ties
+        # within a step are counted as a whole.
+        steps = np.searchsorted(self.starts, places, "right") - 1
+        last = np.flatnonzero(np.diff(steps, append=-1))
+        ends = np.r_[self.starts, len(self.order)][steps[last] + 1]
+        running = np.cumsum(ordered, axis=-1)
+        called = running[..., ends - 1].astype(np.float64)
+        before = np.where(
+            self.starts[steps[last]] > 0, running[..., self.starts[steps[last]] - 1], 0
+        )
+        hits = np.cumsum(ordered[..., places], axis=-1)[..., last].astype(np.float64)
+        gains = np.diff(hits, axis=-1, prepend=0)
+        total, positives = running[..., -1].astype(np.float64), hits[..., -1]
+        negatives = total - positives
+        beside = called - before - gains
+        below = negatives[..., None] - (called - hits)
+        with np.errstate(invalid="ignore"):
+            # A negative beside a positive counts half.
+            area = np.sum(gains * (below + beside / 2), axis=-1) / (positives * negatives)
+            precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
+            average = np.sum(gains * precision, axis=-1) / positives
+        return np.stack([area, average], axis=-1)
 
 
 def rank(truth: ArrayLike, scores: ArrayLike) -> Ranking:
@@ -170,21 +196,3 @@ def precision_recall_curve(truth: ArrayLike, scores: ArrayLike) -> tuple[Floats,
     hits, false_alarms = ranking.counts()
     with np.errstate(invalid="ignore"):
         return hits / (hits + false_alarms), hits / hits[-1], ranking.scores
-
-
-def _auroc(hits: Floats, false_alarms: Floats) -> Floats:
-    # Trapezoids: every negative beats no positive above it and half of those beside it.
-    above = np.concatenate([np.zeros_like(hits[..., :1]), hits[..., :-1]], axis=-1)
-    steps = np.diff(false_alarms, axis=-1, prepend=0)
-    area = np.sum(steps * (above + hits), axis=-1) / 2
-    with np.errstate(invalid="ignore"):
-        return area / (hits[..., -1] * false_alarms[..., -1])
-
-
-def _average_precision(hits: Floats, false_alarms: Floats) -> Floats:
-    gains = np.diff(hits, axis=-1, prepend=0)
-    called = hits + false_alarms
-    # Steps before the first sample with weight have no precision, and nothing to gain.
-    precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    with np.errstate(invalid="ignore"):
-        return np.sum(gains * precision, axis=-1) / hits[..., -1]

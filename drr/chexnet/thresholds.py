@@ -153,9 +153,11 @@ def operating_point(
     present = np.asarray(truth).astype(bool)
     called = np.asarray(scores, np.float64) >= threshold
     cells = np.stack([present & called, ~present & called, present & ~called, ~present & ~called])
+    table = cells.T.astype(np.float32)  # counts: exact
 
     def rates(weights: Any) -> Any:
-        hit, false_alarm, miss, silence = np.moveaxis(weights @ cells.T.astype(np.float64), -1, 0)
+        sums = np.asarray(weights @ table, np.float64)
+        hit, false_alarm, miss, silence = np.moveaxis(sums, -1, 0)
         with np.errstate(invalid="ignore"):
             return np.stack(
                 [
@@ -167,7 +169,7 @@ def operating_point(
                 axis=-1,
             )
 
-    values = rates(np.ones(len(present)))
+    values = rates(np.ones(len(present), np.float32))
     draws = np.empty((0, 4))
     if bootstrap.draws:
         draws = bootstrap.resample(patients, rates, strata=strata)
