@@ -55,6 +55,7 @@ def test_interval_is_the_percentiles() -> None:
     assert (estimate.low, estimate.high) == pytest.approx((0.05, 0.95))
     assert str(estimate) == "0.500 (0.050 to 0.950)"
     assert math.isnan(boot.estimate(0.5, [0.1, math.nan]).low)
+    assert str(boot.estimate(1.0, np.ones(1000))) == "1.000"
     assert str(Estimate(value=math.nan)) == "-"
     assert Estimate(value=0.5).to_dict() == {"value": 0.5, "low": None, "high": None}
     assert eval(repr(estimate)) == estimate

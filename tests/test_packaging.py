@@ -161,7 +161,7 @@ def test_public_names_all_resolve(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "project", "inspect", "phantom", "sample", "doctor", "completion"]
+    "command", ["", "project", "inspect", "phantom", "sample", "doctor", "completion", "evaluate"]
 )
 def test_help_imports_nothing_heavy(command: str) -> None:
     arguments = [*command.split(), "--help"]

@@ -124,12 +124,15 @@ class Bootstrap:
         return np.concatenate(parts)
 
     def estimate(self, value: float, draws: ArrayLike) -> Estimate:
-        """Percentile interval of a figure from its draws; none if a draw has no value.
+        """Percentile interval of a figure from its draws.
+
+        There is none if a draw has no value, nor if all draws are alike: 13 hits of 13 stay 13 of
+        13 in every draw, which does not make them certain.
 
         Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
         """
         values = np.asarray(draws, np.float64)
-        if not values.size or not np.isfinite(values).all():
+        if not values.size or not np.isfinite(values).all() or values.min() == values.max():
             return Estimate(value=float(value))
         tail = (1 - self.level) / 2
         low, high = np.quantile(values, [tail, 1 - tail])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,12 @@ FEW = 10
 """Patients with, or without, a finding below which a note says that they are few."""
 
 CURVE_POINTS = 400
+
+_GROUPS = (
+    "Subgroups: means are over the findings that have both kinds of samples there, so that those "
+    "of different groups need not be of the same findings; many intervals are looked at, and some "
+    "will part by chance."
+)
 
 
 def evaluate(
@@ -80,8 +87,8 @@ def evaluate(
         for column, result in enumerate(measured.classes)
     )
     return Evaluation(
-        source=cases.source,
-        truth=truth,
+        source=Path(cases.source).name,
+        truth=Path(truth).name,
         samples=len(cases),
         patients=len(np.unique(cases.patients)),
         by_patient=cases.by_patient,
@@ -91,7 +98,7 @@ def evaluate(
         macro_average_precision=measured.macro[1],
         groups=tuple(group for name in wanted for group in _groups(cases, name, boot)),
         comparison=None if other is None else compare(cases, other, bootstrap=boot),
-        notes=(*cases.notes, *_notes(classes, cases, threshold)),
+        notes=(*cases.notes, *_notes(classes, cases, threshold), *([_GROUPS] if wanted else [])),
     )
 
 
@@ -134,6 +141,9 @@ def compare(first: Cases, second: Cases, *, bootstrap: Bootstrap | None = None) 
     areas, precisions = (
         holm([getattr(row, name) for row in rows]) for name in ("auroc_p", "average_precision_p")
     )
+    names = [Path(cases.source).name for cases in (first, second)]
+    if names[0] == names[1]:
+        names = [first.source, second.source]
     valid = np.isfinite(ours.values[:, 0])
     if not valid.any():
         raise EvaluationError(
@@ -141,10 +151,11 @@ def compare(first: Cases, second: Cases, *, bootstrap: Bootstrap | None = None) 
             "samples among those in common"
         )
     return Comparison(
-        first=first.source,
-        second=second.source,
+        first=names[0],
+        second=names[1],
         samples=len(first),
         patients=len(np.unique(first.patients)),
+        by_patient=first.by_patient,
         classes=tuple(
             replace(row, auroc_p_holm=a, average_precision_p_holm=p)
             for row, a, p in zip(rows, areas, precisions, strict=True)

@@ -142,9 +142,11 @@ class Comparison(_Plain):
     Parameters
     ----------
     first, second
-        Where their predictions come from.
+        Where their predictions come from, without folders where their names differ.
     samples, patients
         In common.
+    by_patient
+        Whether the patients are known.
     classes
         A difference for every finding.
     macro
@@ -155,6 +157,7 @@ class Comparison(_Plain):
     second: str
     samples: int
     patients: int
+    by_patient: bool
     classes: tuple[Difference, ...]
     macro: Difference
 
@@ -166,7 +169,7 @@ class Evaluation(_Plain):
     Parameters
     ----------
     source, truth
-        Where predictions and truth come from.
+        Where predictions and truth come from, without folders.
     samples, patients
         How many there are; as many patients as samples where nobody knows the patients.
     by_patient
