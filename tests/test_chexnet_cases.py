@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from drr.chexnet.cases import align, in_common
 from drr.chexnet.metrics import EvaluationError
 from drr.chexnet.predictions import Predictions
-from drr.chexnet.truth import Truth
+from drr.chexnet.truth import Truth, read_truth
 
 
 def predictions(names: tuple[str, ...] | None = ("a", "b", "c"), **options: object) -> Predictions:
@@ -117,3 +119,13 @@ def test_two_models_on_what_both_have() -> None:
         in_common(first.take(np.arange(3), [1]), second)
     with pytest.raises(EvaluationError, match="truths that differ"):
         in_common(first, align(predictions(), truth(), uncertain="absent"))
+
+
+def test_findings_of_another_set_on_nih_films(tmp_path: Path) -> None:
+    """A model with CT-RATE's names: the table's own findings are used, not columns of unknowns."""
+    path = tmp_path / "nih.csv"
+    path.write_text("image,Finding Labels\na,Effusion\nb,No Finding\nc,Nodule\n")
+    model = predictions(labels=("Pleural effusion", "Lung nodule"))
+    cases = align(model, read_truth(path, labels=model.labels))
+    assert cases.labels == ("Effusion", "Nodule")
+    assert cases.codes.tolist() == [[1, 0], [0, 0], [0, 1]]

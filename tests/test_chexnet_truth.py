@@ -55,9 +55,12 @@ def test_nih(tmp_path: Path) -> None:
     assert column["Effusion"] == [1, 0, -128]
     assert column["Mass"] == [0, 0, -128]
     assert column["No Finding"] == [0, 1, -128]
-    # Not among what the NIH looked for: nobody knows.
-    assert column["Tuberculosis"] == [-128] * 3
-    assert len(truth.labels) == 16
+    # Nobody listed it: whether it was looked for is not known.
+    assert len(truth.labels) == 15
+    own = NIH.replace("Cardiomegaly|", "Tuberculosis|")
+    truth = read_truth(table(tmp_path, own), labels=("Tuberculosis", "Pleural effusion"))
+    assert truth.labels[-1] == "Tuberculosis"
+    assert truth.codes[:, -1].tolist() == [1, 0, -128]
 
 
 def test_ct_rate_names_tell_the_patient_and_other_columns_are_passed_over(tmp_path: Path) -> None:

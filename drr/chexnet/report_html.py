@@ -89,7 +89,7 @@ def to_html(result: Evaluation) -> str:
 
 
 def _tiles(result: Evaluation) -> str:
-    tiles = [
+    tiles: list[tuple[str, Estimate | int]] = [
         ("mean AUROC", result.macro_auroc),
         ("mean average precision", result.macro_average_precision),
         ("samples", result.samples),

@@ -277,22 +277,22 @@ def _findings(table: Table, labels: Sequence[str]) -> tuple[tuple[str, ...], NDA
             f"{table.name}: has no column of a known finding, and no column 'Finding Labels'; "
             f"its columns are {', '.join(map(repr, table.columns[:30]))}"
         )
-    standard = {plain(name) for name in (*NIH_LABELS, NO_FINDING)}
-    more = [name for name in labels if plain(name) not in standard]
-    known = [*NIH_LABELS, NO_FINDING, *more]
+    cells = [[w for w in map(str.strip, t.split("|")) if w] for t in texts(table, listing)]
+    listed = {plain(word) for words in cells for word in words}
+    standard = (*NIH_LABELS, NO_FINDING)
+    # Names that nobody lists are not the table's: what it looked for beyond NIH's is not known.
+    more = [n for n in labels if plain(n) in listed and plain(n) not in map(plain, standard)]
+    known = [*standard, *dict.fromkeys(more)]
     places = {plain(name): place for place, name in enumerate(known)}
     codes = np.full((len(table.rows), len(known)), ABSENT, np.int8)
-    for place, text in enumerate(texts(table, listing)):
-        for word in filter(None, map(str.strip, text.split("|"))):
+    for place, words in enumerate(cells):
+        for word in words:
             if plain(word) not in places:
                 where = table.place(table.rows[place][0])
                 raise EvaluationError(f"{where}: {word!r} is no finding{nearest(word, known)}")
             codes[place, places[plain(word)]] = PRESENT
-        if not text:
+        if not words:
             codes[place] = UNKNOWN
-    # A list says what is there; of findings that nobody listed anywhere it says nothing.
-    listed = (codes == PRESENT).any(axis=0)
-    codes[:, (np.arange(len(known)) >= len(standard)) & ~listed] = UNKNOWN
     return tuple(known), codes
 
 

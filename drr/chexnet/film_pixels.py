@@ -1,0 +1,115 @@
+"""A film's grey levels, 0 black to 1 white, from the files that film data sets come in."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.errors import ReadError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["SUFFIXES", "read_film"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
+
+LARGEST = 1 << 30
+"""Bytes of one film's pixels."""
+
+
+def read_film(content: bytes, *, name: str) -> NDArray[np.float32]:
+    """Grey levels of a film, as it is to be shown: bone bright.
+
+    Pictures: 8 bits are divided by 255, 16 bits by 65535; colours become luminance. DICOM: the
+    stored values after rescaling, through the file's own window if it has one (PS3.3 C.11.2.1.2),
+    else from the smallest to the largest; MONOCHROME1 is inverted.
+
+    Parameters
+    ----------
+    content
+        Of the file.
+    name
+        For messages.
+
+    Returns
+    -------
+    `(rows, columns)` float32 from 0 to 1.
+
+    Raises
+    ------
+    ReadError
+        For what is no picture, is broken, or holds values that are not finite.
+    """
+    values = _dicom(content, name) if content[128:132] == b"DICM" else _picture(content, name)
+    if not np.isfinite(values).all():
+        raise ReadError(f"{name}: has pixels that are not finite; leave the film out")
+    return np.clip(values, 0, 1).astype(np.float32)
+
+
+def _picture(content: bytes, name: str) -> NDArray[Any]:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            mode = image.mode
+            if mode not in ("L", "I", "F") and not mode.startswith("I;16"):
+                image = image.convert("RGB" if "A" in mode or mode == "P" else mode).convert("L")
+                mode = "L"
+            values = np.asarray(image, np.float32)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ReadError(f"{name}: cannot be read as a picture ({error}); copy it again") from None
+    if mode == "F":
+        low, high = float(values.min()), float(values.max())
+        if low < 0 or high > 1:
+            raise ReadError(
+                f"{name}: its grey levels run from {low:g} to {high:g}; floating point films must "
+                "lie between 0 and 1"
+            )
+        return values
+    return values / np.float32(255 if mode == "L" else 65535)
+
+
+def _dicom(content: bytes, name: str) -> NDArray[Any]:
+    import pydicom
+
+    from drr.io.dicom_files import quiet
+    from drr.io.dicom_pixels import Pixels
+
+    with quiet():
+        try:
+            dataset = pydicom.dcmread(io.BytesIO(content))
+        except Exception as error:  # pydicom raises whatever a broken file leads to
+            raise ReadError(f"{name}: cannot be read as DICOM ({error})") from None
+        inverted = str(dataset.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1"
+        if inverted:
+            dataset.PhotometricInterpretation = "MONOCHROME2"  # as far as decoding goes
+        pixels = Pixels(dataset, name=name, limit=LARGEST)
+        if pixels.frames > 1:
+            raise ReadError(f"{name}: has {pixels.frames} frames; a film has one")
+        values = pixels.frame(0).astype(np.float64)
+        slope = _number(dataset, "RescaleSlope", 1.0)
+        intercept = _number(dataset, "RescaleIntercept", 0.0)
+        centre, width = (_number(dataset, f"Window{key}", np.nan) for key in ("Center", "Width"))
+    values = values * slope + intercept
+    if np.isfinite(centre) and width > 1:
+        shown = (values - (centre - 0.5)) / (width - 1) + 0.5
+    else:
+        low, high = values.min(), values.max()
+        shown = (values - low) / ((high - low) or 1.0)
+    shown = np.clip(shown, 0, 1)
+    return 1 - shown if inverted else shown
+
+
+def _number(dataset: Dataset, keyword: str, default: float) -> float:
+    """A DICOM number, of several the first; the default where there is none."""
+    try:
+        value = dataset.get(keyword)
+        if isinstance(value, (list, tuple)) or hasattr(value, "append"):
+            value = value[0]
+        return default if value is None or value == "" else float(value)
+    except (TypeError, ValueError, IndexError):
+        return default
