@@ -25,16 +25,16 @@ def translated() -> Iterator[None]:
         raise CudaError(
             f"CuPy cannot be imported ({error}); install drr-rate[cuda13] or drr-rate[cuda12]"
         ) from error
-    from cupy.cuda import compiler, driver, runtime
-
     try:
         yield
-    except compiler.CompileException as error:
+    except CudaError:
+        raise
+    except cupy.cuda.compiler.CompileException as error:
         raise CudaError(
             f"NVRTC cannot compile the kernels: {str(error).strip().splitlines()[0]}; install "
             "drr-rate[cuda13] or drr-rate[cuda12], whichever fits the driver"
         ) from error
-    except (runtime.CUDARuntimeError, driver.CUDADriverError) as error:
+    except RuntimeError as error:  # of driver, runtime and libraries that are not found
         raise CudaError(
             f"the GPU failed: {error} (CuPy {cupy.__version__}); use backend='cpu', or see "
             "'drr doctor'"

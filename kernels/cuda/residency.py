@@ -118,9 +118,10 @@ class DeviceVolume:
 
 
 class VolumeCache:
-    """Host volumes that stay on their device for as long as their array lives.
+    """Host volumes that stay on their device for as long as their owner lives.
 
-    An array is known by its identity: it must not be written to while it is here.
+    An owner, by default the array of voxels itself, is known by its identity: the voxels must not
+    be written to while it is here.
 
     Parameters
     ----------
@@ -156,18 +157,19 @@ class VolumeCache:
         with self._lock:
             return sum(volume.nbytes for _, volume in self._kept.values())
 
-    def get(self, voxels: NDArray[np.int16], *, device: int = 0) -> DeviceVolume:
+    def get(self, voxels: NDArray[np.int16], *, owner: Any = None, device: int = 0) -> DeviceVolume:
         """The volume on a device, uploaded if it is not there."""
-        key = id(voxels), device
+        owner = voxels if owner is None else owner
+        key = id(owner), device
         with self._lock:
             found = self._kept.get(key)
-            if found is not None and found[0]() is voxels:
+            if found is not None and found[0]() is owner:
                 self._kept.move_to_end(key)
                 return found[1]
             # Before the upload, so that both never have to fit at once.
             self.trim(room=voxels.nbytes)
             volume = DeviceVolume.from_host(voxels, device=device)
-            reference = weakref.ref(voxels, lambda _: self._kept.pop(key, None))
+            reference = weakref.ref(owner, lambda _: self._kept.pop(key, None))
             self._kept[key] = reference, volume
             return volume
 
