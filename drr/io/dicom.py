@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from drr.io.dicom_pixels import Pixels
 from drr.io.dicom_series import Header, Series, choose_series, is_localizer, open_scan
 from drr.io.slices import SAME_POSITION, resample, stack_slices
 from drr.io.stored import Stored, check_size, rescale
+from drr.io.voxels import PatientOrder
+from drr.kernels.cpu.threads import available_cpus, run, split
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -62,7 +64,9 @@ class Frame:
         )
 
 
-def read_dicom(path: Path, *, series: str | int | None = None, limit: int) -> Stored:
+def read_dicom(
+    path: Path, *, series: str | int | None = None, limit: int, threads: int | None = None
+) -> Stored:
     """Read one CT series.
 
     Which series: the one that `series` names by UID, by number, as `#1` (its place in the
@@ -83,20 +87,14 @@ def read_dicom(path: Path, *, series: str | int | None = None, limit: int) -> St
     with open_scan(path, limit=limit) as scan:
         chosen, notes = choose_series(scan, series)
         try:
-            stored = _assemble(path, chosen, limit)
+            stored = _assemble(path, chosen, limit, threads)
         except ReadError as error:
             if scan.damaged and "missing" in str(error):
                 raise ReadError(f"{error} (damaged: {', '.join(scan.damaged[:3])})") from None
             raise
     if scan.damaged:
         notes += (f"{len(scan.damaged)} damaged DICOM files were left out.",)
-    return Stored(
-        stored.hu,
-        stored.affine,
-        stored.format,
-        notes=notes + stored.notes,
-        identifiers=stored.identifiers,
-    )
+    return replace(stored, notes=notes + stored.notes)
 
 
 def list_series(path: Path, *, limit: int) -> tuple[Series, ...]:
@@ -105,7 +103,7 @@ def list_series(path: Path, *, limit: int) -> tuple[Series, ...]:
         return scan.series
 
 
-def _assemble(path: Path, series: Series, limit: int) -> Stored:
+def _assemble(path: Path, series: Series, limit: int, threads: int | None) -> Stored:
     headers, notes = _without_copies(series.headers)
     placed = [(header, _frames(path, header)) for header in headers]
     frames, more = _one_geometry(path, [frame for _, found in placed for frame in found])
@@ -118,14 +116,17 @@ def _assemble(path: Path, series: Series, limit: int) -> Stored:
     normal = first.normal
     frames.sort(key=lambda frame: float(frame.position @ normal))
     check_size((columns, rows, len(frames)), 2, str(path), limit)
-    hu = np.empty((len(frames), rows, columns), np.int16)
-    _read_frames(path, frames, hu, limit)
+    directions = np.eye(4)
+    directions[:3, :3] = np.column_stack([first.along_row, first.along_column, normal])
+    target = PatientOrder((len(frames), rows, columns), directions)
+    _read_frames(path, frames, target, limit, threads)
+    hu, digests = target.voxels.hu, target.voxels.digests
     # Slices at one position are repeats or phases: only their pixels tell.
     along = np.array([float(frame.position @ normal) for frame in frames])
     keep = _distinct(path, frames, hu, along)
     if len(keep) < len(frames):
         notes += (f"{len(frames) - len(keep)} repeated slices were left out.",)
-        frames, hu = [frames[k] for k in keep], hu[keep]
+        frames, hu, digests = [frames[k] for k in keep], hu[keep], None
     if len(frames) < 2:
         raise ReadError(f"{path}: a single slice is no volume; bring the whole series")
     stack = stack_slices(
@@ -136,7 +137,7 @@ def _assemble(path: Path, series: Series, limit: int) -> Stored:
         name=str(path),
     )
     if stack.samples is not None:
-        hu = resample(hu, stack.samples)
+        hu, digests = resample(hu, stack.samples), None
     affine = np.eye(4)
     affine[:3, 0] = first.along_row * first.spacing[1]
     affine[:3, 1] = first.along_column * first.spacing[0]
@@ -149,6 +150,7 @@ def _assemble(path: Path, series: Series, limit: int) -> Stored:
         "DICOM, enhanced multi-frame" if multiframe else "DICOM",
         notes=notes + stack.notes + _value_notes(headers[0].dataset),
         identifiers=_identifiers(headers[0].dataset),
+        digests=digests,
     )
 
 
@@ -195,26 +197,52 @@ def _describe(group: list[Frame]) -> str:
     return f"{len(group)} {plane} of {columns} x {rows} at {first.spacing[1]:.4g} mm"
 
 
-def _read_frames(path: Path, frames: list[Frame], hu: NDArray[np.int16], limit: int) -> None:
+def _read_frames(
+    path: Path, frames: list[Frame], target: PatientOrder, limit: int, threads: int | None
+) -> None:
     """Decode and rescale every frame into its place; each file is opened once."""
     by_file: dict[int, list[int]] = {}
     for place, frame in enumerate(frames):
         by_file.setdefault(id(frame.header), []).append(place)
-    for places in by_file.values():
-        source = frames[places[0]].header.source
-        name = str(path) if path.name == source.label else f"{path}: {source.label}"
-        dataset = load(source, pixels=True, limit=limit, name=str(path))
-        if dataset is None:
-            raise ReadError(f"{name}: changed while it was read; try again")
-        pixels = Pixels(dataset, name=name, limit=limit)
-        for place in places:
-            frame = frames[place]
-            if frame.number >= pixels.frames:
-                raise ReadError(f"{name}: holds {pixels.frames} frames, fewer than it describes")
-            stored = pixels.frame(frame.number)
-            if stored.shape != frame.shape:
-                raise ReadError(f"{name}: its pixels do not fit the size in its header")
-            rescale(stored, frame.slope, frame.intercept, out=hu[place], name=name)
+    files = list(by_file.values())
+    threads = threads or available_cpus()
+
+    def read_files(start: int, stop: int) -> None:
+        for places in files[start:stop]:
+            pixels = _pixels(path, frames[places[0]].header, limit)
+            for place in places:
+                _read_frame(frames[place], pixels, target, place)
+
+    if len(files) > 1:
+        run(read_files, split(len(files), 8 * threads), threads)
+        return
+    pixels = _pixels(path, frames[0].header, limit)
+
+    def read_places(start: int, stop: int) -> None:
+        for place in range(start, stop):
+            _read_frame(frames[place], pixels, target, place)
+
+    run(read_places, split(len(frames), 8 * threads), threads)
+
+
+def _pixels(path: Path, header: Header, limit: int) -> Pixels:
+    source = header.source
+    name = str(path) if path.name == source.label else f"{path}: {source.label}"
+    dataset = load(source, pixels=True, limit=limit, name=str(path))
+    if dataset is None:
+        raise ReadError(f"{name}: changed while it was read; try again")
+    return Pixels(dataset, name=name, limit=limit)
+
+
+def _read_frame(frame: Frame, pixels: Pixels, target: PatientOrder, place: int) -> None:
+    name = pixels.name
+    if frame.number >= pixels.frames:
+        raise ReadError(f"{name}: holds {pixels.frames} frames, fewer than it describes")
+    stored = pixels.frame(frame.number)
+    if stored.shape != frame.shape:
+        raise ReadError(f"{name}: its pixels do not fit the size in its header")
+    rescale(stored, frame.slope, frame.intercept, out=target.hu[place], name=name)
+    target.digest(place, place + 1)
 
 
 def _distinct(

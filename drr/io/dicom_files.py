@@ -107,10 +107,6 @@ PIXELS = (
     "ExtendedOffsetTableLengths",
 )
 
-_TURN = threading.RLock()
-if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that is held
-    os.register_at_fork(after_in_child=_TURN._at_fork_reinit)  # type: ignore[attr-defined]
-
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
 
@@ -261,17 +257,45 @@ def _convert(dataset: Dataset) -> None:
             del dataset[tag]
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom's remarks on odd values off the user's screen.
+class _Quiet:
+    """Warnings and pydicom's settings belong to the process: of the threads that want silence,
+    the first one in makes it and the last one out ends it."""
 
-    Warnings and pydicom's settings belong to the process, so threads take turns.
-    """
-    import pydicom
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._undo = contextlib.ExitStack()
 
-    with _TURN, warnings.catch_warnings(), pydicom.config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
+    def __enter__(self) -> None:
+        import pydicom
+
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._undo.enter_context(warnings.catch_warnings())
+                self._undo.enter_context(pydicom.config.disable_value_validation())
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._undo.close()
+
+    def restart(self) -> None:
+        """In the child of a fork, which has none of the parent's other threads."""
+        self._undo.close()
+        self._lock, self._inside = threading.Lock(), 0
+
+
+_QUIET = _Quiet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_QUIET.restart)
+
+
+def quiet() -> contextlib.AbstractContextManager[None]:
+    """Keep pydicom's remarks on odd values off the user's screen."""
+    return _QUIET
 
 
 def _inflate(data: bytes, label: str, limit: int) -> bytes:

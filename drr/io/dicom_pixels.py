@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = ["Pixels"]
+
+_GDCM = threading.Lock()
 
 
 class Pixels:
@@ -39,7 +42,7 @@ class Pixels:
 
     def __init__(self, dataset: Dataset, *, name: str, limit: int) -> None:
         self._dataset = dataset
-        self._name = name
+        self.name = name
         self.frames = max(integer(dataset, "NumberOfFrames", 1), 1)
         self._shape = (integer(dataset, "Rows"), integer(dataset, "Columns"))
         self._allocated = integer(dataset, "BitsAllocated")
@@ -64,7 +67,7 @@ class Pixels:
     def _check(self) -> None:
         from pydicom.uid import ImplicitVRLittleEndian
 
-        dataset, name = self._dataset, self._name
+        dataset, name = self._dataset, self.name
         if "PixelData" not in dataset:
             raise ReadError(f"{name}: has no whole pixel data, so it is truncated; copy it again")
         if not getattr(dataset, "file_meta", None) or "TransferSyntaxUID" not in dataset.file_meta:
@@ -98,7 +101,7 @@ class Pixels:
         count = self.frames * self._shape[0] * self._shape[1]
         if len(data) < count * dtype.itemsize:
             raise ReadError(
-                f"{self._name}: has {len(data)} of {count * dtype.itemsize} bytes of pixel data, "
+                f"{self.name}: has {len(data)} of {count * dtype.itemsize} bytes of pixel data, "
                 "so it is truncated; copy it again"
             )
         return np.frombuffer(data, dtype, count).reshape(self.frames, *self._shape)
@@ -116,12 +119,14 @@ class Pixels:
         except Exception as error:  # any decoder, any damage
             reasons.append(printable(error))
         try:
-            self._all = decoded = self._decode_with_gdcm()
-            return np.asarray(decoded[number])
+            with _GDCM:  # whose tables belong to the process
+                if self._all is None:
+                    self._all = self._decode_with_gdcm()
+            return np.asarray(self._all[number])
         except Exception as error:
             reasons.append(printable(error))
         raise ReadError(
-            f"{self._name}: its {self._syntax.name} pixels cannot be decoded ({reasons[0]}); "
+            f"{self.name}: its {self._syntax.name} pixels cannot be decoded ({reasons[0]}); "
             "if the file is whole, decompress it first (gdcmconv --raw)"
         )
 

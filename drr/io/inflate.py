@@ -3,13 +3,16 @@
 A file of a few kilobytes can expand to terabytes. Here the caller asks for as many bytes as the
 header promises and gets no more; the rest of the stream is only drained to verify its checksum,
 and only up to the stated limit.
+
+gzip and zlib are inflated by ISA-L, about twice as fast as zlib, or by zlib where there is none.
 """
 
 from __future__ import annotations
 
 import bz2
+import functools
 import zlib
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from drr.errors import ReadError
 
@@ -18,7 +21,8 @@ __all__ = ["DEFAULT_LIMIT", "Inflater", "gibibytes", "inflate_raw"]
 DEFAULT_LIMIT = 8 * 2**30
 """Bytes that one input may expand to or claim, unless `max_bytes` says otherwise."""
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16  # compressed bytes read at a time
+PART = 1 << 18  # decompressed bytes made at a time: they stay in the core's cache
 SLACK = 1 << 24
 """Decompressed bytes that may follow the voxels."""
 
@@ -65,10 +69,10 @@ class Inflater:
             size -= len(part)
         return b"".join(parts)
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: memoryview, /) -> int:
         """Fill `buffer` (bytes); returns how many were there to be had."""
         filled = 0
-        while filled < len(buffer) and (part := self._next(min(len(buffer) - filled, 1 << 20))):
+        while filled < len(buffer) and (part := self._next(min(len(buffer) - filled, PART))):
             buffer[filled : filled + len(part)] = part
             filled += len(part)
         return filled
@@ -76,7 +80,7 @@ class Inflater:
     def finish(self) -> None:
         """Read to the end, so that the stream's checksum is verified."""
         rest = 0
-        while part := self._next(1 << 20):
+        while part := self._next(PART):
             rest += len(part)
             if rest > SLACK:
                 raise ReadError(
@@ -85,7 +89,18 @@ class Inflater:
                 )
 
     def _start(self) -> _Decompressor:
-        return bz2.BZ2Decompressor() if self._codec == "bzip2" else zlib.decompressobj(47)
+        if self._codec == "bzip2":
+            return bz2.BZ2Decompressor()
+        isal = _isal()
+        if isal is None:
+            return zlib.decompressobj(47)
+        if len(self._pending) < 2:
+            self._pending += self._file.read(CHUNK)
+        zipped = self._pending.startswith(GZIP_MAGIC)
+        started: _Decompressor = isal.IgzipDecompressor(
+            isal.DECOMP_GZIP if zipped else isal.DECOMP_ZLIB
+        )
+        return started
 
     def _next(self, size: int) -> bytes:
         """Between 1 and `size` bytes; empty at the end of the stream."""
@@ -102,7 +117,9 @@ class Inflater:
                     )
             try:
                 part = self._decompressor.decompress(data, size)
-            except (zlib.error, OSError, EOFError, ValueError) as error:
+            except MemoryError:
+                raise
+            except Exception as error:  # every decompressor has its own
                 raise ReadError(
                     f"{self._name}: the compressed data is corrupt ({error}); "
                     "copy or download the file again"
@@ -129,9 +146,19 @@ class Inflater:
             rest += self._file.read(CHUNK)
         if not rest.startswith(GZIP_MAGIC):
             return False
-        self._decompressor = self._start()
         self._pending = rest
+        self._decompressor = self._start()
         return True
+
+
+@functools.cache
+def _isal() -> Any:
+    """The module of ISA-L's decompressor, or None."""
+    try:
+        from isal import igzip_lib
+    except ImportError:
+        return None
+    return igzip_lib
 
 
 def inflate_raw(data: bytes, *, name: str, limit: int) -> bytes:

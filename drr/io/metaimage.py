@@ -41,7 +41,7 @@ def is_metaimage(head: bytes) -> bool:
     return re.match(rb"\s*(ObjectType|NDims|Comment|DimSize)\s*=", head) is not None
 
 
-def read_metaimage(path: Path, *, limit: int) -> Stored:
+def read_metaimage(path: Path, *, limit: int, threads: int | None = None) -> Stored:
     """Read a MetaImage file.
 
     `Offset` and `TransformMatrix` are in LPS. A missing `TransformMatrix` is the identity, as the
@@ -70,7 +70,7 @@ def read_metaimage(path: Path, *, limit: int) -> Stored:
         parts, header_size = [path], start
     else:
         parts = data_files(path, data, shape[0])
-    hu = read_parts(
+    voxels = read_parts(
         parts,
         shape,
         dtype,
@@ -78,9 +78,12 @@ def read_metaimage(path: Path, *, limit: int) -> Stored:
         skip=header_size,
         slope=slope,
         intercept=intercept,
+        affine=affine,
         limit=limit,
+        threads=threads,
     )
-    return Stored(hu, affine, "MetaImage" + (" (zlib)" if packed else ""), notes=notes)
+    label = "MetaImage (zlib)" if packed else "MetaImage"
+    return Stored(voxels.hu, affine, label, notes=notes, digests=voxels.digests)
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:

@@ -5,6 +5,7 @@ The header is decoded by nibabel; the voxels are read here, straight into int16.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 from pathlib import Path
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from drr.errors import ReadError
 from drr.io.inflate import GZIP_MAGIC, Inflater
-from drr.io.stored import Stored, check_grid, check_size, millimetres, read_hu
+from drr.io.stored import Stored, check_grid, check_size, millimetres
+from drr.io.voxels import Mapped, read_hu
 
 __all__ = ["is_nifti", "read_nifti"]
 
@@ -30,7 +32,7 @@ def is_nifti(head: bytes) -> bool:
     return len(head) >= 348 and (_announces(head, 348) or _announces(head, 540))
 
 
-def read_nifti(path: Path, *, limit: int) -> Stored:
+def read_nifti(path: Path, *, limit: int, threads: int | None = None) -> Stored:
     """Read a NIfTI file.
 
     The affine is the sform where its code is above 0, else the qform where its code is above 0;
@@ -51,25 +53,33 @@ def read_nifti(path: Path, *, limit: int) -> Stored:
             head += stream.read(540 - 348)
         header, version, paired = _decode(head, name)
         dtype, shape = _layout(header, name)
-        size = path.stat().st_size
         offset = _offset(header, paired, name)
         slope, intercept = _scaling(header, name)
         affine, why_not, notes = _affine(header, name)
-        if paired:
-            hu = _read_pair(path, shape, dtype, slope, intercept, offset, limit)
-        else:
-            check_size(shape, dtype.itemsize, name, limit, None if zipped else size - offset)
+        with contextlib.ExitStack() as stack:
+            taken = len(head)
+            if paired:
+                path, taken = _image_beside(path), 0
+                file = stack.enter_context(path.open("rb"))
+                stream, zipped = _open(file, str(path), limit)
+            available = None if zipped else path.stat().st_size - offset
+            check_size(shape, dtype.itemsize, str(path), limit, available)
             if zipped:
-                _skip(stream, offset - len(head), name)
-            else:
-                file.seek(offset)
-            hu = read_hu(stream, shape, dtype, slope=slope, intercept=intercept, name=name)
-            if isinstance(stream, Inflater):
-                stream.finish()
+                _skip(stream, offset - taken, str(path))
+            voxels = read_hu(
+                [stream if zipped else Mapped(file, offset)],
+                shape,
+                dtype,
+                slope=slope,
+                intercept=intercept,
+                affine=affine,
+                name=str(path),
+                threads=threads,
+            )
     kind = f"NIfTI-{version}" + (" pair" if paired else "") + (" (gzip)" if zipped else "")
     if (slope, intercept) != (1, 0):
         notes += (f"The header's slope {slope:g} and intercept {intercept:g} were applied.",)
-    return Stored(hu, affine, kind, no_affine=why_not, notes=notes)
+    return Stored(voxels.hu, affine, kind, no_affine=why_not, notes=notes, digests=voxels.digests)
 
 
 def _announces(head: bytes, size: int) -> bool:
@@ -194,16 +204,8 @@ def _skip(stream: Any, count: int, name: str) -> None:
         count -= len(part)
 
 
-def _read_pair(
-    path: Path,
-    shape: tuple[int, int, int],
-    dtype: np.dtype,
-    slope: float,
-    intercept: float,
-    offset: int,
-    limit: int,
-) -> NDArray[np.int16]:
-    """Voxels from the `.img` or `.img.gz` that belongs to a `.hdr`."""
+def _image_beside(path: Path) -> Path:
+    """The `.img` or `.img.gz` that belongs to a `.hdr`."""
     stem = path.name[: path.name.lower().rfind(".hdr")] if ".hdr" in path.name.lower() else None
     candidates = [path.with_name(f"{stem}{end}") for end in (".img", ".img.gz", ".IMG")]
     image = next((p for p in candidates if stem is not None and p.is_file()), None)
@@ -212,13 +214,4 @@ def _read_pair(
             f"{path}: the header of a .hdr/.img pair, and its .img is not beside it; "
             "put both files into one folder"
         )
-    name = str(image)
-    with image.open("rb") as file:
-        stream, zipped = _open(file, name, limit)
-        available = None if zipped else image.stat().st_size - offset
-        check_size(shape, dtype.itemsize, name, limit, available)
-        _skip(stream, offset, name)
-        hu = read_hu(stream, shape, dtype, slope=slope, intercept=intercept, name=name)
-        if isinstance(stream, Inflater):
-            stream.finish()
-    return hu
+    return image

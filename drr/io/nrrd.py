@@ -50,7 +50,7 @@ def is_nrrd(head: bytes) -> bool:
     return re.match(rb"NRRD000\d\r?\n", head) is not None
 
 
-def read_nrrd(path: Path, *, limit: int) -> Stored:
+def read_nrrd(path: Path, *, limit: int, threads: int | None = None) -> Stored:
     """Read a NRRD file.
 
     The patient's axes come from `space` (LPS, RAS or LAS) and `space directions`; without them
@@ -82,7 +82,7 @@ def read_nrrd(path: Path, *, limit: int) -> Stored:
             f"{name}: 'line skip', and 'byte skip' in compressed data, are not read here; "
             "save the volume in one file"
         )
-    hu = read_parts(
+    voxels = read_parts(
         detached or [path],
         shape,
         dtype,
@@ -90,10 +90,12 @@ def read_nrrd(path: Path, *, limit: int) -> Stored:
         skip=skip if detached or skip < 0 else start + skip,
         slope=1.0,
         intercept=0.0,
+        affine=affine,
         limit=limit,
+        threads=threads,
     )
     label = f"NRRD ({encoding})" if codecs[encoding] else "NRRD"
-    return Stored(hu, affine, label, no_affine=why_not, notes=notes)
+    return Stored(voxels.hu, affine, label, no_affine=why_not, notes=notes, digests=voxels.digests)
 
 
 def _header(path: Path) -> tuple[dict[str, str], list[Path], int]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
-from drr.io.stored import Stored, check_grid, check_size, read_hu
+from drr.io.stored import Stored, check_grid, check_size
+from drr.io.voxels import Mapped, Voxels, read_hu
 
 __all__ = ["read_npy", "read_npz"]
 
@@ -21,14 +22,15 @@ GEOMETRY = ("affine", "spacing", "origin")
 BAD_HEADER = (ValueError, TypeError, SyntaxError, tokenize.TokenError)
 
 
-def read_npy(path: Path, *, limit: int) -> Stored:
+def read_npy(path: Path, *, limit: int, threads: int | None = None) -> Stored:
     """Read a `(n2, n1, n0)` array of HU; a bare array has no affine."""
     with path.open("rb") as file:
-        hu = _read_array(file, str(path), limit, path.stat().st_size)
+        voxels = _read_array(file, str(path), None, limit, path.stat().st_size, threads)
     return Stored(
-        hu,
+        voxels.hu,
         None,
         "NumPy array",
+        digests=voxels.digests,
         no_affine=(
             "a bare array does not say where its voxels lie; save it with "
             "numpy.savez(file, hu=array, affine=index_to_lps), or pass affine= to drr.read"
@@ -36,7 +38,7 @@ def read_npy(path: Path, *, limit: int) -> Stored:
     )
 
 
-def read_npz(path: Path, *, limit: int) -> Stored:
+def read_npz(path: Path, *, limit: int, threads: int | None = None) -> Stored:
     """Read an `.npz` archive.
 
     It holds one three-dimensional array, `(n2, n1, n0)` HU, under any name (`hu` where there are
@@ -52,28 +54,30 @@ def read_npz(path: Path, *, limit: int) -> Stored:
                 for info in archive.infolist()
                 if info.filename.endswith(".npy")
             }
-            voxels = [key for key in members if key not in GEOMETRY]
-            if "hu" in voxels:
-                voxels = ["hu"]
-            if len(voxels) != 1:
+            names = [key for key in members if key not in GEOMETRY]
+            if "hu" in names:
+                names = ["hu"]
+            if len(names) != 1:
                 raise ReadError(
-                    f"{name}: holds {len(voxels)} arrays ({', '.join(voxels) or 'none'}) that could"
+                    f"{name}: holds {len(names)} arrays ({', '.join(names) or 'none'}) that could"
                     " be the voxels; save the volume as 'hu'"
                 )
             geometry = {
                 key: _small(archive, members[key], name) for key in GEOMETRY if key in members
             }
-            with archive.open(members[voxels[0]]) as member:
-                hu = _read_array(member, name, limit, members[voxels[0]].file_size)
+            affine, notes = _affine(geometry, name)
+            with archive.open(members[names[0]]) as member:
+                size = members[names[0]].file_size
+                voxels = _read_array(member, name, affine, limit, size, threads)
                 while member.read(1 << 20):  # to the end: verifies the checksum
                     pass
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise ReadError(f"{name}: not a whole .npz archive ({error}); save it again") from None
-    affine, notes = _affine(geometry, name)
     return Stored(
-        hu,
+        voxels.hu,
         affine,
         "NumPy archive",
+        digests=voxels.digests,
         no_affine=(
             "holds neither 'affine' (4x4, index to LPS mm) nor 'spacing' (x, y, z in mm), so it "
             "does not say where its voxels lie; save one of them too, or pass affine= to drr.read"
@@ -116,7 +120,14 @@ def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArra
             raise ReadError(f"{name}: {info.filename} does not hold numbers") from None
 
 
-def _read_array(file: Any, name: str, limit: int, size: int) -> NDArray[np.int16]:
+def _read_array(
+    file: Any,
+    name: str,
+    affine: NDArray[np.float64] | None,
+    limit: int,
+    size: int,
+    threads: int | None,
+) -> Voxels:
     """Voxels of an open `.npy` of `size` bytes."""
     try:
         version = np.lib.format.read_magic(file)
@@ -132,10 +143,14 @@ def _read_array(file: Any, name: str, limit: int, size: int) -> NDArray[np.int16
         raise ReadError(f"{name}: an array of {dtype} does not hold CT numbers; save int16 HU")
     n2, n1, n0 = check_grid(shape[::-1], name) if len(shape) <= 3 else _squeeze(shape, name)
     check_size((n0, n1, n2), dtype.itemsize, name, limit, size - file.tell())
-    if fortran:
-        turned: NDArray[np.int16] = read_hu(file, (n0, n1, n2), dtype, name=name).transpose()
-        return turned
-    return read_hu(file, (n2, n1, n0), dtype, name=name)
+    source = file if isinstance(file, zipfile.ZipExtFile) else Mapped(file, file.tell())
+    if not fortran:
+        return read_hu([source], (n2, n1, n0), dtype, affine=affine, name=name, threads=threads)
+    # Stored with the first axis fastest: the same array, its axes in the other order.
+    if affine is not None and affine.shape == (4, 4):
+        affine = affine[:, [2, 1, 0, 3]]
+    turned = read_hu([source], (n0, n1, n2), dtype, affine=affine, name=name, threads=threads)
+    return Voxels(turned.hu.transpose(), turned.digests)
 
 
 def _squeeze(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:

@@ -50,6 +50,7 @@ def read(
     series: str | int | None = None,
     affine: ArrayLike | None = None,
     max_bytes: int = DEFAULT_LIMIT,
+    threads: int | None = None,
 ) -> Volume:
     """Read a CT volume in Hounsfield units.
 
@@ -68,6 +69,8 @@ def read(
         file's own, for files that have none or a wrong one.
     max_bytes
         Refuse inputs that promise or expand to more bytes of voxels than this (8 GiB).
+    threads
+        CPU threads; all available ones by default.
 
     Returns
     -------
@@ -85,7 +88,9 @@ def read(
     NIfTI: the sform where its code is above 0, else the qform; RAS becomes LPS. Non-integer HU
     are rounded to the nearest even integer; nothing is clamped.
     """
-    return read_described(path, series=series, affine=affine, max_bytes=max_bytes)[0]
+    return read_described(path, series=series, affine=affine, max_bytes=max_bytes, threads=threads)[
+        0
+    ]
 
 
 def read_described(
@@ -94,11 +99,12 @@ def read_described(
     series: str | int | None = None,
     affine: ArrayLike | None = None,
     max_bytes: int = DEFAULT_LIMIT,
+    threads: int | None = None,
 ) -> tuple[Volume, str]:
     """`read`, and the name of the file's format."""
     path = Path(path)
     try:
-        stored = _read_stored(path, series, max_bytes)
+        stored = _read_stored(path, series, max_bytes, threads)
         notes = stored.notes
         if affine is not None:
             stored = dataclasses.replace(stored, affine=_matrix(affine, path))
@@ -126,7 +132,11 @@ def read_described(
         raise ReadError(f"{path}: cannot be read ({error.strerror or error})") from None
     except MemoryError:
         raise ReadError(f"{path}: does not fit into this machine's memory") from None
-    return dataclasses.replace(volume, verdict=assess(volume)), stored.format
+    volume = dataclasses.replace(volume, verdict=assess(volume))
+    if stored.digests is not None and np.may_share_memory(volume.hu, stored.hu):
+        # Made while the voxels came in; they hold for that memory, not for a reordered copy.
+        vars(volume)["sha256"] = volume.digest_of(stored.digests)
+    return volume, stored.format
 
 
 def _matrix(affine: ArrayLike, path: Path) -> NDArray[np.float64]:
@@ -157,12 +167,12 @@ def series_in(
         raise ReadError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _read_stored(path: Path, series: str | int | None, limit: int) -> Stored:
+def _read_stored(path: Path, series: str | int | None, limit: int, threads: int | None) -> Stored:
     kind = _kind(path, limit)
     if kind == "dicom":
         from drr.io.dicom import read_dicom
 
-        return read_dicom(path, series=series, limit=limit)
+        return read_dicom(path, series=series, limit=limit, threads=threads)
     if series is not None:
         raise ReadError(f"{path}: only DICOM has series to choose from; leave series= out")
     reader: Any
@@ -176,7 +186,7 @@ def _read_stored(path: Path, series: str | int | None, limit: int) -> Stored:
         from drr.io.numpy import read_npy as reader
     else:
         from drr.io.numpy import read_npz as reader
-    stored: Stored = reader(path, limit=limit)
+    stored: Stored = reader(path, limit=limit, threads=threads)
     return stored
 
 

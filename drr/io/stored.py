@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ __all__ = [
     "check_grid",
     "check_size",
     "check_spacing",
-    "fill",
     "millimetres",
-    "read_hu",
     "rescale",
 ]
 
@@ -48,6 +46,8 @@ class Stored:
         The container's name, for people.
     notes, identifiers
         As in `drr.Volume`.
+    digests
+        As in `drr.io.voxels.Voxels`, of `hu`.
     """
 
     hu: NDArray[np.int16]
@@ -56,10 +56,7 @@ class Stored:
     no_affine: str = ""
     notes: tuple[str, ...] = ()
     identifiers: Mapping[str, str] = field(default_factory=dict)
-
-
-class Stream(Protocol):
-    def readinto(self, buffer: memoryview, /) -> int | None: ...
+    digests: tuple[bytes, ...] | None = None
 
 
 def check_grid(shape: Sequence[int], name: str) -> tuple[int, int, int]:
@@ -97,47 +94,6 @@ def check_size(
             f"{name}: holds {max(available, 0)} of the {size} bytes of voxels its header promises, "
             "so it is truncated; copy or download it again"
         )
-
-
-def fill(stream: Stream, array: NDArray[Any], name: str) -> None:
-    """Read a contiguous array's bytes whole, or raise `ReadError`."""
-    buffer = memoryview(array.reshape(-1).view(np.uint8).data)
-    done = 0
-    while done < len(buffer):
-        count = stream.readinto(buffer[done:])
-        if not count:
-            raise ReadError(
-                f"{name}: the voxels end after {done} of {len(buffer)} bytes, so it is truncated; "
-                "copy or download it again"
-            )
-        done += count
-
-
-def read_hu(
-    stream: Stream,
-    shape: tuple[int, int, int],
-    dtype: np.dtype,
-    *,
-    slope: float = 1.0,
-    intercept: float = 0.0,
-    name: str,
-) -> NDArray[np.int16]:
-    """Read voxels slice by slice and rescale them to HU; two bytes a voxel are held."""
-    if dtype.kind not in "iufb":
-        raise ReadError(
-            f"{name}: voxels of type {dtype} (colour, complex or vectors) are not CT numbers"
-        )
-    hu = np.empty(shape, np.int16)
-    if dtype.kind == "i" and dtype.itemsize == 2 and slope == 1 and intercept == 0:
-        fill(stream, hu, name)
-        if dtype != np.int16:
-            hu.byteswap(inplace=True)
-        return hu
-    stored = np.empty(shape[1:], dtype)
-    for out in hu:
-        fill(stream, stored, name)
-        rescale(stored, slope, intercept, out=out, name=name)
-    return hu
 
 
 def rescale(

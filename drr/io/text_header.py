@@ -6,14 +6,15 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
 from drr.io.inflate import Inflater
-from drr.io.stored import check_size, read_hu
+from drr.io.stored import check_size
+from drr.io.voxels import Mapped, Voxels, read_hu
 
 __all__ = ["beside", "data_files", "lines", "number", "numbers", "read_parts"]
 
@@ -87,8 +88,10 @@ def read_parts(
     skip: int,
     slope: float,
     intercept: float,
+    affine: NDArray[np.float64] | None,
     limit: int,
-) -> NDArray[np.int16]:
+    threads: int | None,
+) -> Voxels:
     """Voxels from one file, or from files that each hold the same number of slices."""
     if shape[0] % len(parts):
         raise ReadError(
@@ -97,22 +100,23 @@ def read_parts(
         )
     share = (shape[0] // len(parts), shape[1], shape[2])
     check_size(shape, dtype.itemsize, str(parts[0]), limit)
-    pieces = [
-        _read_part(part, share, dtype, codec, skip, slope, intercept, limit) for part in parts
-    ]
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    return read_hu(
+        (source for part in parts for source in _open(part, share, dtype, codec, skip, limit)),
+        shape,
+        dtype,
+        slope=slope,
+        intercept=intercept,
+        affine=affine,
+        parts=len(parts),
+        name=str(parts[0]),
+        threads=threads,
+    )
 
 
-def _read_part(
-    path: Path,
-    shape: tuple[int, int, int],
-    dtype: np.dtype,
-    codec: str,
-    skip: int,
-    slope: float,
-    intercept: float,
-    limit: int,
-) -> NDArray[np.int16]:
+def _open(
+    path: Path, shape: tuple[int, int, int], dtype: np.dtype, codec: str, skip: int, limit: int
+) -> Iterator[Inflater | Mapped]:
+    """One source, open until the next is asked for."""
     name, size = str(path), path.stat().st_size
     wanted = math.prod(shape) * dtype.itemsize
     if skip < 0:  # -1: the voxels are the file's last bytes
@@ -120,9 +124,8 @@ def _read_part(
     if not codec:
         check_size(shape, dtype.itemsize, name, limit, size - skip)
     with path.open("rb") as file:
-        file.seek(skip)
-        stream: Any = Inflater(file, name=name, limit=limit, codec=codec) if codec else file
-        hu = read_hu(stream, shape, dtype, slope=slope, intercept=intercept, name=name)
-        if codec:
-            stream.finish()
-    return hu
+        if not codec:
+            yield Mapped(file, skip)
+        else:
+            file.seek(skip)
+            yield Inflater(file, name=name, limit=limit, codec=codec)
