@@ -84,7 +84,7 @@ class Bootstrap:
     def resample(
         self,
         patients: ArrayLike,
-        statistic: Callable[[NDArray[np.float32]], Floats],
+        statistic: Callable[[NDArray[np.int32]], Floats],
         *,
         strata: ArrayLike | None = None,
     ) -> Floats:
@@ -113,8 +113,7 @@ class Bootstrap:
         parts = []
         for first in range(0, self.draws, block):
             size = min(block, self.draws - first)
-            # Whole numbers far below 2**24: float32 adds them exactly.
-            counts = np.zeros((size, count), np.float32)
+            counts = np.zeros((size, count), np.int32)
             for group in members:
                 drawn = generator.integers(len(group), size=(size, len(group)))
                 drawn += len(group) * np.arange(size)[:, None]

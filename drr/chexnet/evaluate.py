@@ -191,7 +191,7 @@ def _measure(cases: Cases, boot: Bootstrap) -> _Measured:
     for i in valid:
         values[i] = rankings[i].both()
 
-    def statistic(weights: NDArray[np.float32]) -> Floats:
+    def statistic(weights: NDArray[np.int32]) -> Floats:
         return np.stack([rankings[i].both(weights) for i in valid], axis=1)
 
     draws = np.full((boot.draws, len(findings), 2), np.nan)

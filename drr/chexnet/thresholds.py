@@ -156,7 +156,7 @@ def operating_point(
     table = cells.T.astype(np.float32)  # counts: exact
 
     def rates(weights: Any) -> Any:
-        sums = np.asarray(weights @ table, np.float64)
+        sums = np.asarray(weights.astype(np.float32) @ table, np.float64)
         hit, false_alarm, miss, silence = np.moveaxis(sums, -1, 0)
         with np.errstate(invalid="ignore"):
             return np.stack(
@@ -169,7 +169,7 @@ def operating_point(
                 axis=-1,
             )
 
-    values = rates(np.ones(len(present), np.float32))
+    values = rates(np.ones(len(present), np.int32))
     draws = np.empty((0, 4))
     if bootstrap.draws:
         draws = bootstrap.resample(patients, rates, strata=strata)
