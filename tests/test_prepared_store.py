@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import drr
+from drr.datasets import prepared_store
+from drr.datasets.nifti_file import nifti_bytes
+from drr.datasets.phantom import thorax_with_labels
+from drr.datasets.prepared_store import PreparedStore, prepare_store, resampled, thinned
+from drr.datasets.schema import DatasetError
+from drr.datasets.study import Cohort, Study
+from drr.errors import ReadError, WriteError
+from drr.preparation import prepare
+from drr.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Two scans, one with a segmentation, and a third that is none."""
+    root = tmp_path_factory.mktemp("scans")
+    for seed in (0, 1):
+        volume, labels = thorax_with_labels(72, seed=seed, couch=True)
+        (root / f"ct{seed}.nii").write_bytes(nifti_bytes(volume, Path("ct.nii")))
+        (root / f"mask{seed}.nii").write_bytes(nifti_bytes(labels, Path("mask.nii")))
+    (root / "bad.nii").write_bytes(b"no scan")
+    return Cohort(
+        kind="manifest",
+        root=root,
+        label_names=("Cardiomegaly", "Lung nodule"),
+        studies=(
+            Study(
+                sample="a",
+                patient="anna",
+                path="ct0.nii",
+                split="train",
+                labels=(1, 0),
+                sex="F",
+                age=61,
+                segmentation="mask0.nii",
+            ),
+            Study(sample="bad", patient="carl", path="bad.nii"),
+            Study(sample="b", patient="ben", path="ct1.nii", split="valid"),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def store(scans, tmp_path_factory):
+    return prepare_store(scans, tmp_path_factory.mktemp("store") / "new" / "store")
+
+
+def test_what_is_in_it(store):
+    assert len(store) == 2
+    first, second = store.entries
+    assert (first.sample, first.patient, first.split, first.sex, first.age) == (
+        "a", "anna", "train", "F", 61)  # fmt: skip
+    assert store.label_names == ("Cardiomegaly", "Lung nodule")
+    np.testing.assert_array_equal(store.codes, [[1, 0], [-128, -128]])
+    assert list(store.failures) == ["bad"]
+    assert "bad.nii" in store.failures["bad"]
+    assert second.mask_affine is None
+    store.verify()
+
+
+def test_a_stored_scan_projects_like_the_scan(store, scans):
+    scan = drr.read(scans.root / "ct0.nii")
+    prepared, mask = store.load(0)
+    fresh = prepare(scan)
+    np.testing.assert_array_equal(prepared.volume.hu, fresh.volume.hu)
+    np.testing.assert_array_equal(prepared.anatomy.lungs, fresh.anatomy.lungs)
+    assert prepared.sha256 == scan.sha256
+    assert prepared.extension == fresh.extension
+    assert mask is not None
+    organs = drr.read(scans.root / "mask0.nii")
+    views = [drr.View(shape=(48, 48)), "ll"]
+    for stored, direct in zip(
+        drr.project(prepared, views, mask=mask),
+        drr.project(scan, views, mask=organs),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(stored.line_integrals, direct.line_integrals)
+        np.testing.assert_array_equal(stored.picture(), direct.picture())
+        assert stored.labels == direct.labels
+        np.testing.assert_allclose(stored.thickness, direct.thickness, atol=0.05)
+
+
+def test_voxels_are_mapped_and_safe(store):
+    prepared, _ = store.load(0)
+    before = prepared.volume.hu[0, 0, 0]
+    prepared.volume.hu[0, 0, 0] = before + 1
+    fresh, _ = PreparedStore(store.folder).load(0)
+    assert fresh.volume.hu[0, 0, 0] == before
+
+
+def test_coarser_voxels(scans, tmp_path):
+    coarse = prepare_store(scans, tmp_path / "coarse", spacing=12)
+    fine, _ = PreparedStore(prepare_store(scans, tmp_path / "fine").folder).load(0)
+    prepared, mask = coarse.load(0)
+    assert coarse.bytes < 0.5 * PreparedStore(tmp_path / "fine").bytes
+    assert np.abs(prepared.volume.spacing - 12).max() < 4
+    assert mask is not None
+    images = [
+        drr.project(p, drr.View(shape=(40, 40)), look="raw", field="lungs").line_integrals
+        for p in (fine, prepared)
+    ]
+    assert np.corrcoef(images[0].ravel(), images[1].ravel())[0, 1] > 0.99
+    assert images[1].mean() == pytest.approx(images[0].mean(), rel=0.02)
+    assert "averaged" in " ".join(coarse.entries[0].notes)
+
+
+def test_means_of_blocks():
+    hu = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    volume = Volume(hu=hu, affine=np.diag([1.0, 1.0, 2.0, 1.0]))
+    small = resampled(volume, 2.0)
+    assert small.shape == (4, 3, 3)
+    assert small.hu[1, 0, 0] == np.rint(hu[1, :2, :2].mean())
+    assert small.hu[0, 2, 0] == np.rint((hu[0, 4, 0] + hu[0, 4, 1] - 2000) / 4)
+    np.testing.assert_array_equal(small.affine[:3, 3], [0.5, 0.5, 0])
+    np.testing.assert_array_equal(small.spacing, [2, 2, 2])
+    assert resampled(volume, None) is volume
+    assert resampled(volume, 1.2) is volume
+
+
+def test_thinned_masks_stay_in_place():
+    labels = np.zeros((20, 20, 20), np.int16)
+    labels[4:13, 5:14, 6:15] = 3
+    mask = Volume(hu=labels, affine=np.diag([1.0, 1.0, 1.0, 1.0]))
+    small = thinned(mask, 3.0)
+    assert small.shape == (3, 3, 3)
+    np.testing.assert_allclose(small.corners.min(axis=0), [5.5, 4.5, 3.5])
+    np.testing.assert_allclose(small.corners.max(axis=0), [14.5, 13.5, 12.5])
+    np.testing.assert_array_equal(thinned(mask, None).affine[:3, 3], [6, 5, 4])
+
+
+def test_an_interrupted_run_goes_on(scans, tmp_path, monkeypatch):
+    folder = tmp_path / "store"
+    read = prepared_store._read
+
+    def interrupted(study, root):
+        if study.sample == "b":
+            raise KeyboardInterrupt
+        return read(study, root)
+
+    monkeypatch.setattr(prepared_store, "_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_store(scans, folder)
+    with pytest.raises(DatasetError, match="unfinished"):
+        PreparedStore(folder)
+    assert not list(folder.glob(".*"))
+
+    seen = []
+    monkeypatch.setattr(prepared_store, "_read", lambda s, r: seen.append(s.sample) or read(s, r))
+    prepare_store(scans, folder)
+    assert seen == ["bad", "b"]
+    seen.clear()
+    store = prepare_store(scans, folder)
+    assert seen == ["bad"]
+    assert len(store) == 2
+    prepare_store(scans, folder, spacing=10)
+    assert seen == ["bad", "a", "bad", "b"]
+
+
+def test_damage_is_found(scans, tmp_path):
+    store = prepare_store(scans, tmp_path / "store")
+    path = store.folder / "a" / "hu.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2] + b"\x01\x02")
+    with pytest.raises(DatasetError, match="bytes have changed"):
+        PreparedStore(store.folder).verify()
+    path.write_bytes(whole[:-2])
+    with pytest.raises(DatasetError, match=r"hu\.npy: has \d+ bytes, expected"):
+        PreparedStore(store.folder)
+    path.unlink()
+    with pytest.raises(DatasetError, match=r"hu\.npy: is missing"):
+        PreparedStore(store.folder)
+
+
+def test_other_versions_and_other_folders(scans, tmp_path):
+    folder = tmp_path / "store"
+    prepare_store(scans, folder)
+    index = json.loads((folder / "store.json").read_text())
+    (folder / "store.json").write_text(json.dumps(index | {"version": 7}))
+    with pytest.raises(DatasetError, match="version 7, this release reads 1"):
+        PreparedStore(folder)
+    with pytest.raises(DatasetError, match="version 7"):
+        prepare_store(scans, folder)
+    (folder / "store.json").write_text("{}")
+    with pytest.raises(DatasetError, match="not the index"):
+        PreparedStore(folder)
+    (folder / "store.json").write_text("{")
+    with pytest.raises(DatasetError, match="is not JSON"):
+        PreparedStore(folder)
+    with pytest.raises(DatasetError, match=r"has no store\.json"):
+        PreparedStore(tmp_path / "nothing")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(DatasetError, match="not empty and no store"):
+        prepare_store(scans, other)
+    assert (other / "thesis.txt").read_text() == "mine"
+    (tmp_path / "a file").write_text("x")
+    with pytest.raises(WriteError, match="cannot be written"):
+        prepare_store(scans, tmp_path / "a file")
+
+
+def test_nothing_to_prepare(scans, tmp_path):
+    bad = replace(scans, studies=scans.studies[1:2])
+    with pytest.raises(DatasetError, match="none of 1 scans could be prepared"):
+        prepare_store(bad, tmp_path / "store")
+    with pytest.raises(DatasetError, match="spacing is mm"):
+        prepare_store(scans, tmp_path / "store", spacing=-1)
+
+
+def test_a_reader_of_ones_own(scans, tmp_path):
+    def read(study):
+        if study.sample != "a":
+            raise ReadError("not that one")
+        return drr.read(scans.root / study.path), None
+
+    store = prepare_store(scans, tmp_path / "store", read=read)
+    assert [entry.sample for entry in store.entries] == ["a"]
+    assert store.failures == {"bad": "not that one", "b": "not that one"}
+
+
+def test_a_mask_of_another_scan(scans, tmp_path):
+    def read(study):
+        volume = drr.read(scans.root / study.path)
+        away = volume.affine.copy()
+        away[:3, 3] += 5000
+        return volume, Volume(hu=np.ones((3, 3, 3), np.int16), affine=away, name="far")
+
+    with pytest.raises(DatasetError, match="mask is of another scan"):
+        prepare_store(replace(scans, studies=scans.studies[:1]), tmp_path / "store", read=read)
