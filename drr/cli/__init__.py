@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "inspect": ("drr.cli.inspect", "command", "Say what a CT holds and how it lies."),
     "phantom": ("drr.cli.phantom", "command", "Make a synthetic chest CT."),
     "sample": ("drr.cli.sample", "command", "Fetch a real public chest CT."),
+    "prepare": ("drr.cli.prepare", "command", "Make CTs ready for projection while training."),
+    "train": ("drr.cli.train", "command", "Train a CheXNet."),
     "evaluate": ("drr.cli.evaluate", "command", "Say how good predictions are."),
     "doctor": ("drr.cli.doctor", "command", "Check this installation; for bug reports."),
     "completion": ("drr.cli.completion", "command", "Print the completion script of a shell."),

@@ -1,0 +1,90 @@
+"""`drr prepare`: scans made ready for projection while training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from drr.cli.console import is_quiet, note, progress, quiet_option
+
+if TYPE_CHECKING:
+    from drr.datasets.study import Cohort
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the store.")
+@click.option("--spacing", type=float, help="Average voxels to about so many mm.  [as they are]")
+@click.option("--no-clean", is_flag=True, help="Keep couch, blanket and padding.")
+@click.option("--no-beyond", is_flag=True, help="Do not continue scans beyond their ends.")
+@click.option("--check", is_flag=True, help="SOURCE is a store: compare every file's digest.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [all]")
+@quiet_option
+def command(
+    source: Path,
+    output: Path | None,
+    spacing: float | None,
+    no_clean: bool,
+    no_beyond: bool,
+    check: bool,
+    threads: int | None,
+) -> None:
+    """Prepare the CTs of SOURCE for projection while training.
+
+    SOURCE is a download of CT-RATE, with its labels and patients, or a CT or a folder of CTs, each
+    of a patient of its own and without labels. Couch and padding are removed, the scans cropped to
+    the body and written to a folder from which ProjectedDRRs and 'drr train' map them into memory.
+    A run that was interrupted goes on where it was.
+    """
+    from drr.datasets.prepared_store import PreparedStore, prepare_store
+
+    if check:
+        if output is not None:
+            raise click.UsageError("--check reads a store and writes nothing; leave out --output")
+        store = PreparedStore(source)
+        with progress(len(store), "Checking") as advance:
+            store.verify(advance)
+        if not is_quiet():
+            click.echo(f"{source}: {len(store)} scans are as they were written")
+        return
+    if output is None:
+        raise click.UsageError("give the folder of the store: -o FOLDER")
+    cohort = _cohort(source)
+    with progress(len(cohort), "Preparing") as advance:
+        store = prepare_store(
+            cohort,
+            output,
+            spacing=spacing,
+            clean=not no_clean,
+            beyond=not no_beyond,
+            threads=threads,
+            advance=advance,
+        )
+    for problem in cohort.problems:
+        note(str(problem))
+    for name, reason in store.failures.items():
+        note(f"{name} was left out: {reason}")
+    if not is_quiet():
+        click.echo(f"{output}: {len(store)} of {len(cohort)} scans, {store.bytes / 1e6:.0f} MB")
+
+
+def _cohort(source: Path) -> Cohort:
+    """The studies of CT-RATE with all that its tables say, or of CTs of which nothing is known."""
+    from drr.cli.inputs import find_cts
+    from drr.datasets.ctrate import find_ct_rate, is_ct_rate
+    from drr.datasets.study import Cohort, Study, sample_from_path
+
+    if source.is_dir() and is_ct_rate(source):
+        return find_ct_rate(source)
+    # The folder itself is the CT where it holds DICOM files.
+    root = source.absolute().parent
+    studies = []
+    for ct in find_cts([str(source)]):
+        path = ct.path.absolute().relative_to(root).as_posix()
+        name = sample_from_path(f"{ct.name}.nii")
+        studies.append(Study(sample=name, patient=name, path=path))
+    return Cohort(kind="folder", root=root, studies=tuple(studies))

@@ -1,0 +1,117 @@
+"""`drr prepare` and `drr train` as users run them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from dataset_file import write_dataset
+
+from drr.cli import main
+from drr.cli.prepare import _cohort
+from drr.datasets.nifti_file import nifti_bytes
+from drr.datasets.phantom import thorax
+from drr.datasets.prepared_store import PreparedStore
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    for seed in range(3):
+        (folder / f"ct{seed}.nii").write_bytes(nifti_bytes(thorax(40, seed=seed), Path("ct.nii")))
+    return folder
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(main, list(map(str, arguments)))
+    return done.exit_code, done.output
+
+
+def test_prepare(scans, tmp_path):
+    (scans / "bad.nii").write_bytes(b"none")
+    code, output = run("prepare", scans, "-o", tmp_path / "store", "--spacing", "12")
+    assert code == 0, output
+    assert "3 of 4 scans" in output
+    assert "bad was left out: " in output
+    store = PreparedStore(tmp_path / "store")
+    assert [entry.sample for entry in store.entries] == ["ct0", "ct1", "ct2"]
+    assert [entry.patient for entry in store.entries] == ["ct0", "ct1", "ct2"]
+    code, output = run("prepare", "--check", tmp_path / "store")
+    assert (code, "3 scans are as they were written" in output) == (0, True)
+    hu = tmp_path / "store" / "ct1" / "hu.npy"
+    content = bytearray(hu.read_bytes())
+    content[-1] ^= 1
+    hu.write_bytes(content)
+    code, output = run("prepare", "--check", tmp_path / "store")
+    assert code == 2
+    assert "bytes have changed" in output
+
+
+def test_one_scan_and_dicom_folders(scans, tmp_path):
+    cohort = _cohort(scans / "ct0.nii")
+    assert [(s.sample, s.path) for s in cohort.studies] == [("ct0", "ct0.nii")]
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "a.dcm").write_bytes(b"")
+    assert [s.path for s in _cohort(tmp_path / "dicom").studies] == ["dicom"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["prepare", "{scans}"], "-o FOLDER"),
+        (["prepare", "{scans}", "--check", "-o", "x"], "--check reads a store"),
+        (["prepare", "{scans}", "-o", "{scans}"], "not empty and no store"),
+        (["prepare", "{scans}", "-o", "{tmp}/s", "--spacing", "-2"], "spacing is mm above zero"),
+        (["prepare", "{scans}", "--check"], "has no store.json"),
+        (["train", "{scans}"], "Missing option '-o'"),
+        (["train", "{scans}", "-o", "{tmp}/run", "-r", "modem"], "did you mean 'modern'"),
+    ],
+)
+def test_mistakes_are_one_line(scans, tmp_path, arguments, words):
+    code, output = run(*(word.format(scans=scans, tmp=tmp_path) for word in arguments))
+    assert code == 2
+    assert words in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "run").exists()
+
+
+def test_train(tmp_path):
+    pytest.importorskip("lightning", reason="lightning is not installed")
+    rng = np.random.default_rng(0)
+    labels = [[i % 2, 0] for i in range(20)]
+    pictures = rng.integers(0, 100, (20, 32, 32)) + 100 * np.array(labels)[:, :1, None]
+    file = write_dataset(tmp_path / "set.h5", pictures, labels=labels, label_names=["a", "b"])
+    options = ["--label", "a", "--epochs", 2, "--batch-size", 8, "--accelerator", "cpu"]
+    code, output = run("train", file, "-o", tmp_path / "run", "-r", "chexnet", *options)
+    assert code == 0, output
+    assert "no sample has a split" in output
+    assert output.count("epoch ") >= 2
+    assert (tmp_path / "run" / "model.pt").is_file()
+    code, output = run("train", file, "-o", tmp_path / "run", "-r", "chexnet", *options)
+    assert code == 2
+    assert "holds a training already" in output
+    code, output = run("train", file, "-o", tmp_path / "run", "-r", "chexnet", *options, "--resume")
+    assert code == 0
+    assert "finished after 2 epochs" in output
+    code, output = run("train", file, "-o", tmp_path / "b", "-r", "modern", "--label", "b")
+    assert code == 2
+    assert "no positives of b" in output
+    code, output = run("train", tmp_path / "run", "-o", tmp_path / "c")
+    assert code == 2
+    assert "has no store.json" in output
+
+
+def test_help_needs_no_torch():
+    script = (
+        "import sys; from drr.cli import main; main(['train', '--help'], standalone_mode=False); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "Train a CheXNet on DATA" in done.stdout
+    assert done.stdout.rstrip().endswith("False")
