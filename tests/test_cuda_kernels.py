@@ -145,11 +145,41 @@ def test_nothing_beyond_the_detector_or_behind_the_source_is_summed(gpu, method)
             np.testing.assert_allclose(image, twin(method, HU, rays), rtol=1e-4, atol=2e-3)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_rays_shorter_than_a_voxel(gpu, method):
+    start = np.array([11.83, 12.17, 9.09])
+    steps = [(0.4, 0.1, 0.2), (-0.1, 0.3, 0.0), (0.0, 0.05, -0.3), (0.7, 0.2, 0.0)]
+    views = [
+        rays_in_voxels(
+            source=start, direction=None, detector_center=start + step, u=(1e-3, 0, 0),
+            v=(0, 0, 1e-3), shape=(1, 1), affine=np.eye(4),
+        )
+        for step in steps
+    ]  # fmt: skip
+    expected = [twin(method, HU, rays) for rays in views]
+    np.testing.assert_allclose(cuda(views, method), expected, rtol=1e-4)
+    assert min(expected) > 0
+
+
+def test_rays_nearly_in_the_faces_between_voxels(gpu):
+    """When they cross a face is then known to many voxels only; their length is not in doubt."""
+    hu = np.full((9, 3, 200), -1000, np.int16)
+    hu[:, :, ::2] = 0
+    for tilt in (0.0, 1e-9, -3e-9, 1e-8, 1e-7, -1e-6, 1e-5):
+        rays = rays_in_voxels(
+            source=None, direction=(tilt, 1e-9, 1.0), detector_center=(99.5, 1, 9), u=(1, 0, 0),
+            v=(0, 0.1, 0), shape=(2, 199), affine=np.eye(4),
+        )  # fmt: skip
+        image = cuda([rays], "siddon", hu)[0]
+        assert image.min() >= 0
+        assert image.max() <= 9 * (1 + 1e-5)
+
+
 def test_of_two_equally_fast_axes_the_first_counts(gpu):
     """Along y as along x, where the copy with both exchanged is read and where it is not."""
-    for u in ((0.1, 0.9, 0.0), (0.9, 0.1, 0.0)):
+    for u in ((0.1, 0.83, 0.0), (0.83, 0.1, 0.0)):
         rays = rays_in_voxels(
-            source=None, direction=(1, -1, 0), detector_center=(13, 11, 9), u=u, v=(0, 0, 1.1),
+            source=None, direction=(1, -1, 0.4), detector_center=(13, 11, 9), u=u, v=(0, 0, 1.1),
             shape=(7, 9), affine=np.eye(4),
         )  # fmt: skip
         assert view_constants.is_swapped(rays) == (u[1] > u[0])
