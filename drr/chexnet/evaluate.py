@@ -25,7 +25,7 @@ __all__ = ["compare", "evaluate"]
 
 Floats = NDArray[np.float64]
 
-FEW = 10
+FEW = 20
 """Patients with, or without, a finding below which a note says that they are few."""
 
 CURVE_POINTS = 400
