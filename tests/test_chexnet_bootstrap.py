@@ -49,6 +49,12 @@ def test_blocks_cover_all_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (drawn.sum(axis=1) == 10).all()
 
 
+def test_no_draws_are_an_empty_result() -> None:
+    assert weights(Bootstrap(draws=0), np.arange(10)).shape == (0, 10)
+    ranking = rank([0, 1, 1], [0.1, 0.2, 0.3])
+    assert Bootstrap(draws=0).resample([0, 1, 2], ranking.both).shape == (0, 2)
+
+
 def test_interval_is_the_percentiles() -> None:
     boot = Bootstrap(draws=1000, level=0.9)
     estimate = boot.estimate(0.5, np.arange(1001) / 1000)

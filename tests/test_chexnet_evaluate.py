@@ -12,7 +12,8 @@ import pytest
 
 from drr.chexnet.bootstrap import Bootstrap
 from drr.chexnet.cases import Cases, align
-from drr.chexnet.evaluate import CURVE_POINTS, compare, evaluate
+from drr.chexnet.compare import compare
+from drr.chexnet.evaluate import CURVE_POINTS, evaluate
 from drr.chexnet.metrics import EvaluationError, auroc, average_precision
 from drr.chexnet.predictions import Predictions, read_predictions
 from drr.chexnet.truth import Truth, read_truth
@@ -127,6 +128,7 @@ def test_thresholds_from_elsewhere() -> None:
     assert edema.point is not None
     assert (edema.point.threshold, edema.point.rule) == (0.5, "given")
     assert mass.point is None
+    assert "No threshold was given for Mass." in result.notes
     assert not any("chosen on these samples" in note for note in result.notes)
     assert any(
         "chosen on these samples" in note for note in evaluate(made(), bootstrap=QUICK).notes

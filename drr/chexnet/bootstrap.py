@@ -111,7 +111,7 @@ class Bootstrap:
         generator = np.random.default_rng(self.seed)
         block = max(1, BLOCK // len(owners))
         parts = []
-        for first in range(0, self.draws, block):
+        for first in range(0, max(self.draws, 1), block):  # no draws: an empty result of its shape
             size = min(block, self.draws - first)
             counts = np.zeros((size, count), np.int32)
             for group in members:

@@ -2,23 +2,28 @@
 
 Both see the same patients, so that much of what varies is common to both: the interval of the
 difference is far narrower than the two intervals suggest. `delong` answers for the area under one
-ROC curve by formula, a paired bootstrap (`drr.chexnet.evaluate.compare`) for any figure.
+ROC curve by formula, a paired bootstrap for any figure; `compare` puts them side by side.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from drr.chexnet.bootstrap import patient_codes
+from drr.chexnet.bootstrap import Bootstrap, patient_codes
+from drr.chexnet.cases import Cases, in_common
+from drr.chexnet.measure import measure
 from drr.chexnet.metrics import EvaluationError, rank
+from drr.chexnet.results import Comparison, Difference
+from drr.datasets.labels import UNKNOWN
 
-__all__ = ["DeLong", "bootstrap_p", "delong", "holm"]
+__all__ = ["DeLong", "bootstrap_p", "compare", "delong", "holm"]
 
 Floats = NDArray[np.float64]
 
@@ -146,6 +151,87 @@ def holm(p: Sequence[float]) -> tuple[float, ...]:
         largest = max(largest, min(1.0, rest * value))
         adjusted[place] = largest
     return tuple(adjusted)
+
+
+def compare(first: Cases, second: Cases, *, bootstrap: Bootstrap | None = None) -> Comparison:
+    """Two models on the samples that both predict, from the same draws of patients.
+
+    Raises
+    ------
+    EvaluationError
+        Where they have nothing in common.
+    """
+    boot = bootstrap or Bootstrap()
+    first, second = in_common(first, second)
+    ours, theirs = (measure(cases, boot) for cases in (first, second))
+    gaps = ours.draws - theirs.draws
+
+    def difference(label: str, a: Floats, b: Floats, draws: Floats, area_p: float) -> Difference:
+        return Difference(
+            label=label,
+            first_auroc=float(a[0]),
+            second_auroc=float(b[0]),
+            auroc=boot.estimate(a[0] - b[0], draws[:, 0]),
+            auroc_p=bootstrap_p(draws[:, 0]) if math.isnan(area_p) else area_p,
+            first_average_precision=float(a[1]),
+            second_average_precision=float(b[1]),
+            average_precision=boot.estimate(a[1] - b[1], draws[:, 1]),
+            average_precision_p=bootstrap_p(draws[:, 1]),
+        )
+
+    rows = [
+        difference(
+            label,
+            ours.values[i],
+            theirs.values[i],
+            gaps[:, i],
+            _delong_p(first, second, i),
+        )
+        for i, label in enumerate(first.labels)
+    ]
+    areas, precisions = (
+        holm([getattr(row, name) for row in rows]) for name in ("auroc_p", "average_precision_p")
+    )
+    names = [Path(cases.source).name for cases in (first, second)]
+    if names[0] == names[1]:
+        names = [first.source, second.source]
+    valid = np.isfinite(ours.values[:, 0])
+    if not valid.any():
+        raise EvaluationError(
+            f"{first.source} and {second.source}: no finding has both positive and negative "
+            "samples among those in common"
+        )
+    return Comparison(
+        first=names[0],
+        second=names[1],
+        samples=len(first),
+        patients=len(np.unique(first.patients)),
+        by_patient=first.by_patient,
+        classes=tuple(
+            replace(row, auroc_p_holm=a, average_precision_p_holm=p)
+            for row, a, p in zip(rows, areas, precisions, strict=True)
+        ),
+        macro=difference(
+            "macro",
+            ours.values[valid].mean(axis=0),
+            theirs.values[valid].mean(axis=0),
+            gaps[:, valid].mean(axis=1),
+            math.nan,
+        ),
+    )
+
+
+def _delong_p(first: Cases, second: Cases, column: int) -> float:
+    known = first.codes[:, column] != UNKNOWN
+    try:
+        return delong(
+            first.codes[known, column],
+            first.scores[known, column],
+            second.scores[known, column],
+            patients=first.patients[known],
+        ).p
+    except EvaluationError:
+        return math.nan
 
 
 def _placements(present: NDArray[np.bool_], scores: Floats) -> Floats:

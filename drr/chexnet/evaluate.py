@@ -6,22 +6,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.chexnet.bootstrap import Bootstrap, Estimate
+from drr.chexnet.bootstrap import Bootstrap
 from drr.chexnet.calibration import calibrate
-from drr.chexnet.cases import Cases, in_common
-from drr.chexnet.compare import bootstrap_p, delong, holm
-from drr.chexnet.metrics import EvaluationError, Ranking, precision_recall_curve, rank, roc_curve
+from drr.chexnet.cases import Cases
+from drr.chexnet.compare import compare
+from drr.chexnet.measure import measure, patient_strata
+from drr.chexnet.metrics import EvaluationError, precision_recall_curve, roc_curve
 from drr.chexnet.names import nearest
-from drr.chexnet.results import ClassResult, Comparison, Difference, Evaluation, Group
+from drr.chexnet.results import ClassResult, Evaluation, Group
 from drr.chexnet.thresholds import OperatingPoint, choose_threshold, operating_point, parse_rule
 from drr.datasets.labels import PRESENT, UNKNOWN
 
-__all__ = ["compare", "evaluate"]
+__all__ = ["evaluate"]
 
 Floats = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def evaluate(
     for name in wanted:
         if name not in cases.attributes:
             raise EvaluationError(f"no subgroups by {name!r}{nearest(name, cases.attributes)}")
-    measured = _measure(cases, boot)
+    measured = measure(cases, boot)
     if not any(math.isfinite(result.auroc.value) for result in measured.classes):
         raise EvaluationError(
             f"{cases.source}: no finding ({', '.join(cases.labels)}) has both positive and "
@@ -100,148 +100,6 @@ def evaluate(
         comparison=None if other is None else compare(cases, other, bootstrap=boot),
         notes=(*cases.notes, *_notes(classes, cases, threshold), *([_GROUPS] if wanted else [])),
     )
-
-
-def compare(first: Cases, second: Cases, *, bootstrap: Bootstrap | None = None) -> Comparison:
-    """Two models on the samples that both predict, from the same draws of patients.
-
-    Raises
-    ------
-    EvaluationError
-        Where they have nothing in common.
-    """
-    boot = bootstrap or Bootstrap()
-    first, second = in_common(first, second)
-    ours, theirs = (_measure(cases, boot) for cases in (first, second))
-    gaps = ours.draws - theirs.draws
-
-    def difference(label: str, a: Floats, b: Floats, draws: Floats, area_p: float) -> Difference:
-        return Difference(
-            label=label,
-            first_auroc=float(a[0]),
-            second_auroc=float(b[0]),
-            auroc=boot.estimate(a[0] - b[0], draws[:, 0]),
-            auroc_p=bootstrap_p(draws[:, 0]) if math.isnan(area_p) else area_p,
-            first_average_precision=float(a[1]),
-            second_average_precision=float(b[1]),
-            average_precision=boot.estimate(a[1] - b[1], draws[:, 1]),
-            average_precision_p=bootstrap_p(draws[:, 1]),
-        )
-
-    rows = [
-        difference(
-            label,
-            ours.values[i],
-            theirs.values[i],
-            gaps[:, i],
-            _delong_p(first, second, i),
-        )
-        for i, label in enumerate(first.labels)
-    ]
-    areas, precisions = (
-        holm([getattr(row, name) for row in rows]) for name in ("auroc_p", "average_precision_p")
-    )
-    names = [Path(cases.source).name for cases in (first, second)]
-    if names[0] == names[1]:
-        names = [first.source, second.source]
-    valid = np.isfinite(ours.values[:, 0])
-    if not valid.any():
-        raise EvaluationError(
-            f"{first.source} and {second.source}: no finding has both positive and negative "
-            "samples among those in common"
-        )
-    return Comparison(
-        first=names[0],
-        second=names[1],
-        samples=len(first),
-        patients=len(np.unique(first.patients)),
-        by_patient=first.by_patient,
-        classes=tuple(
-            replace(row, auroc_p_holm=a, average_precision_p_holm=p)
-            for row, a, p in zip(rows, areas, precisions, strict=True)
-        ),
-        macro=difference(
-            "macro",
-            ours.values[valid].mean(axis=0),
-            theirs.values[valid].mean(axis=0),
-            gaps[:, valid].mean(axis=1),
-            math.nan,
-        ),
-    )
-
-
-class _Measured(NamedTuple):
-    """`classes`, and for each AUROC and average precision: `(findings, 2)`, `(draws, .., 2)`."""
-
-    classes: tuple[ClassResult, ...]
-    macro: tuple[Estimate, Estimate]
-    values: Floats
-    draws: Floats
-
-
-def _measure(cases: Cases, boot: Bootstrap) -> _Measured:
-    known = cases.codes != UNKNOWN
-    positive = cases.codes == PRESENT
-    findings = range(len(cases.labels))
-    with_finding = [np.unique(cases.patients[positive[:, i]]) for i in findings]
-    without = [np.unique(cases.patients[known[:, i] & ~positive[:, i]]) for i in findings]
-    valid = [i for i in findings if with_finding[i].size and without[i].size]
-    rankings = {i: _rank(positive[:, i], cases.scores[:, i], known[:, i]) for i in valid}
-    values = np.full((len(findings), 2), np.nan)
-    for i in valid:
-        values[i] = rankings[i].both()
-
-    def statistic(weights: NDArray[np.int32]) -> Floats:
-        return np.stack([rankings[i].both(weights) for i in valid], axis=1)
-
-    draws = np.full((boot.draws, len(findings), 2), np.nan)
-    stratified = [False] * len(findings)
-    if boot.draws and valid:
-        draws[:, valid] = boot.resample(cases.patients, statistic)
-    for i in valid:
-        # Draws without a positive or a negative have no area: keep their numbers of patients.
-        if np.isnan(draws[:, i]).any():
-            strata = _strata(cases.patients, with_finding[i], without[i])
-            draws[:, i] = boot.resample(cases.patients, rankings[i].both, strata=strata)
-            stratified[i] = True
-        if min(len(with_finding[i]), len(without[i])) < 2:
-            draws[:, i] = np.nan  # one patient says nothing about how patients vary
-    classes = tuple(
-        ClassResult(
-            label=cases.labels[i],
-            predicted_as=cases.predicted_as[i],
-            samples=int(known[:, i].sum()),
-            positives=int(positive[:, i].sum()),
-            patients=len(np.unique(cases.patients[known[:, i]])),
-            positive_patients=len(with_finding[i]),
-            unknown=int((~known[:, i]).sum()),
-            uncertain=cases.uncertain[i],
-            auroc=boot.estimate(values[i, 0], draws[:, i, 0]),
-            average_precision=boot.estimate(values[i, 1], draws[:, i, 1]),
-            stratified=stratified[i],
-        )
-        for i in findings
-    )
-    macro = (Estimate(value=math.nan), Estimate(value=math.nan))
-    if valid:
-        means, spread = values[valid].mean(axis=0), draws[:, valid].mean(axis=1)
-        macro = (boot.estimate(means[0], spread[:, 0]), boot.estimate(means[1], spread[:, 1]))
-    return _Measured(classes, macro, values, draws)
-
-
-def _rank(positive: NDArray[np.bool_], scores: Floats, known: NDArray[np.bool_]) -> Ranking:
-    """The samples with a known label, ranked; weights are those of all samples."""
-    ranking = rank(positive[known], scores[known])
-    return replace(ranking, order=np.flatnonzero(known)[ranking.order])
-
-
-def _strata(
-    patients: NDArray[np.intp], with_finding: NDArray[np.intp], without: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    kinds = np.zeros(int(patients.max()) + 1, np.intp)
-    kinds[with_finding] += 1
-    kinds[without] += 2
-    return kinds
 
 
 def _details(
@@ -289,7 +147,7 @@ def _point(
     owners = np.unique(patients, return_inverse=True)[1].reshape(-1)
     strata = None
     if result.stratified:
-        strata = _strata(owners, np.unique(owners[present]), np.unique(owners[~present]))
+        strata = patient_strata(owners, np.unique(owners[present]), np.unique(owners[~present]))
     return operating_point(
         present, scores, value, patients=owners, bootstrap=boot, strata=strata, rule=rule
     )
@@ -299,7 +157,7 @@ def _groups(cases: Cases, attribute: str, boot: Bootstrap) -> list[Group]:
     groups = []
     for value in np.unique(cases.attributes[attribute]):
         part = cases.take(np.flatnonzero(cases.attributes[attribute] == value))
-        measured = _measure(part, boot)
+        measured = measure(part, boot)
         groups.append(
             Group(
                 attribute=attribute,
@@ -312,19 +170,6 @@ def _groups(cases: Cases, attribute: str, boot: Bootstrap) -> list[Group]:
             )
         )
     return groups
-
-
-def _delong_p(first: Cases, second: Cases, column: int) -> float:
-    known = first.codes[:, column] != UNKNOWN
-    try:
-        return delong(
-            first.codes[known, column],
-            first.scores[known, column],
-            second.scores[known, column],
-            patients=first.patients[known],
-        ).p
-    except EvaluationError:
-        return math.nan
 
 
 def _thin(x: Floats, y: Floats) -> tuple[tuple[float, float], ...]:
@@ -370,7 +215,10 @@ def _notes(
         notes.append(f"Uncertain labels: {', '.join(parts)}.")
     if not any(c.calibration for c in classes):
         notes.append("Scores are not all between 0 and 1, so that no calibration is judged.")
-    if isinstance(threshold, str) and parse_rule(threshold)[0] != "score":
+    if threshold and not isinstance(threshold, str):
+        if bare := [c.label for c in measured if c.label not in threshold]:
+            notes.append(f"No threshold was given for {', '.join(bare)}.")
+    elif isinstance(threshold, str) and parse_rule(threshold)[0] != "score":
         notes.append(
             f"Thresholds ({threshold}) were chosen on these samples: sensitivity and specificity "
             "there are flattered. Choose them on another split."
