@@ -100,7 +100,8 @@ class Configuration:
         from drr.projector import choose_backend
 
         check_look(self.look)
-        views = (self.views,) if isinstance(self.views, str) else tuple(self.views)
+        given: Any = self.views  # one name alone is taken, too
+        views = (given,) if isinstance(given, str) else tuple(given)
         if not views:
             raise DatasetError("no views were asked for; name at least one, such as 'pa'")
         if self.look == "drr-rate":
@@ -270,7 +271,7 @@ def _label(view: str | View | Geometry, place: int) -> str:
 
 def _view_from(value: Any) -> str | View | Geometry:
     if not isinstance(value, Mapping):
-        return value  # type: ignore[no-any-return]
+        return value
     # Only a geometry has a detector with a place.
     return Geometry.from_dict(value) if "detector_center" in value else View.from_dict(value)
 
