@@ -1,7 +1,7 @@
 """The file of a data set: what is in it, under which names, and how pixels are stored.
 
-`n` samples, in plan order, are the first axis of everything below `samples` and `views`; every image
-is one chunk, so that one sample is read alone.
+`n` samples, in plan order, are the first axis of everything below `samples` and `views`; every
+image is one chunk, so that one sample is read alone.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ __all__ = ["main"]
 # Module, attribute and the line that `drr --help` shows: listing the commands imports none.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "project": ("drr.cli.project", "command", "Project CT scans to radiographs."),
+    "build": ("drr.cli.build", "command", "Build a data set from a cohort of CTs."),
+    "verify": ("drr.cli.verify", "command", "Check a data set's file."),
     "inspect": ("drr.cli.inspect", "command", "Say what a CT holds and how it lies."),
     "phantom": ("drr.cli.phantom", "command", "Make a synthetic chest CT."),
     "sample": ("drr.cli.sample", "command", "Fetch a real public chest CT."),
