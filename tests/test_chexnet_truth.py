@@ -143,24 +143,26 @@ def test_hdf5_of_a_data_set(tmp_path: Path) -> None:
         read_truth(tmp_path / "no.h5")
 
 
-class Columns(dict):
-    """As much of a pandas table as is used: columns by name."""
-
-
-def test_torchxrayvision() -> None:
+def test_torchxrayvision(tmp_path: Path) -> None:
+    """As that package keeps it: labels of 1, 0 and NaN beside a pandas table."""
+    pandas = pytest.importorskip("pandas")
     dataset = SimpleNamespace(
         pathologies=["Edema", "Mass"],
         labels=np.array([[1, np.nan], [0, 1]], np.float32),
-        csv=Columns(
-            patientid=[5, 6],
-            view=["PA", "L"],
-            age_years=[40, np.nan],
-            sex_male=[True, False],
-            sex_female=[False, True],
+        csv=pandas.DataFrame(
+            {
+                "Image Index": ["a.png", "b.png"],
+                "patientid": [5, 6],
+                "view": ["PA", "L"],
+                "age_years": [40, np.nan],
+                "sex_male": [True, False],
+                "sex_female": [False, True],
+            }
         ),
     )
     truth = from_torchxrayvision(dataset)
     assert truth.codes.tolist() == [[1, -128], [0, 1]]
+    assert truth.names == ("a.png", "b.png")
     assert truth.patients == ("5", "6")
     assert truth.sex == ("M", "F")
     assert select(truth).tolist() == [0]

@@ -22,7 +22,7 @@ from drr.datasets.loading import Samples, Transform
 from drr.datasets.study import CohortError
 from drr.datasets.tables import read_table
 
-__all__ = ["Films", "only_table"]
+__all__ = ["Films", "aligned", "only_table"]
 
 _SIZES = {
     "width": ("originalimagewidth", "origw"),
@@ -117,7 +117,7 @@ class Films(Samples):
         self.truth = truth.take(places)
         self._files = [found[i] or "" for i in there]
         self._shapes = _shapes(path, len(truth))[places] if original_shape else None
-        pathologies, codes, more = _aligned(self.truth, labels)
+        pathologies, codes, more = aligned(self.truth, labels)
         self.notes = (*notes, *more)
         self.views = list(self.truth.view or [""] * len(places))
         super().__init__(
@@ -244,10 +244,16 @@ def _find(files: Sequence[str], names: Sequence[str], folder: Path) -> list[str 
     return result
 
 
-def _aligned(
+def aligned(
     truth: Truth, labels: Sequence[str] | None
 ) -> tuple[tuple[str, ...], NDArray[np.int8], list[str]]:
-    """Findings and codes as they were asked for, and notes."""
+    """Findings and `(n, findings)` codes as they were asked for, and notes.
+
+    Raises
+    ------
+    EvaluationError
+        For findings that do not exist, are named twice, or of which the truth knows none.
+    """
     if labels is None:
         return truth.labels, truth.codes, []
     wanted = tuple(labels)

@@ -190,6 +190,9 @@ def from_torchxrayvision(dataset: Any, *, source: str = "") -> Truth:
     if "sex_male" in table and "sex_female" in table:
         pairs = zip(table["sex_male"], table["sex_female"], strict=True)
         about["sex"] = tuple("M" if male else "F" if female else "" for male, female in pairs)
+    column = find_column(list(map(str, table.columns)), "name")
+    if column is not None and len(set(table[column])) == len(table[column]):
+        about["names"] = tuple(map(str, table[column]))
     values = np.asarray(dataset.labels, np.float64)
     return Truth(
         codes=np.where(np.isnan(values), UNKNOWN, np.nan_to_num(values)),
