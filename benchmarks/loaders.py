@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
+from stored_views import write_views
 from torch.utils.data import DataLoader
 
 import drr
@@ -32,7 +32,6 @@ from drr.datasets import EpochSampler, PreparedStore, ProjectedDRRs, StoredDRRs
 from drr.datasets.nifti_file import nifti_bytes
 from drr.datasets.phantom import thorax
 from drr.datasets.prepared_store import prepare_store
-from drr.datasets.schema import FORMAT, SCHEMA_VERSION, image_options, text_dtype
 from drr.datasets.study import Cohort, Study
 
 COUNT, BATCH, SIZE = 64, 16, 224
@@ -185,21 +184,13 @@ def write_films(folder: Path, ct: drr.Volume) -> tuple[Path, Path]:
     pictures.mkdir()
     for number, image in enumerate(pixels):
         Image.fromarray(image).save(pictures / f"{number:03}.png")
-    names = [f"s{number:03}" for number in range(COUNT)]
-    with h5py.File(folder / "films.h5", "w") as file:
-        file.attrs["format"], file.attrs["schema_version"] = FORMAT, SCHEMA_VERSION
-        for key, values in {
-            "samples/name": names,
-            "samples/patient": names,
-            "samples/split": [""] * COUNT,
-            "samples/sex": [""] * COUNT,
-            "label_names": ["finding"],
-        }.items():
-            file.create_dataset(key, data=np.array(values, object), dtype=text_dtype())
-        file["samples/age"] = np.full(COUNT, np.nan, np.float32)
-        file["samples/labels"] = np.zeros((COUNT, 1), np.int8)
-        options = image_options(pixels.shape[1:], "uint8", 4)
-        file.create_dataset("views/pa/picture", data=pixels, **options)
+    write_views(
+        folder / "films.h5",
+        pixels,
+        names=[f"s{number:03}" for number in range(COUNT)],
+        labels=np.zeros((COUNT, 1)),
+        label_names=["finding"],
+    )
     return folder / "films.h5", pictures
 
 
