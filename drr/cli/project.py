@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,6 +184,7 @@ def command(
     drr project dicom/ -o 'out/{view}.dcm' -v pa -v lao30,15
     drr project ct.nii.gz --from ct_pa.png.json -o again.png
     """
+    from drr.io import read_ahead
     from drr.io.write import check_sides
 
     scans = find_cts(cts)
@@ -208,12 +210,18 @@ def command(
     images: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     steps = len(request.views)
-    with output_folders(files), progress(len(scans) * steps, "Projecting") as advance:
-        for number, (ct, of_ct) in enumerate(zip(scans, plan, strict=True)):
+    with (
+        contextlib.closing(read_ahead([ct.path for ct in scans], series=request.series)) as volumes,
+        output_folders(files),
+        progress(len(scans) * steps, "Projecting") as advance,
+    ):
+        for number, (ct, of_ct, volume) in enumerate(zip(scans, plan, volumes, strict=True)):
             ahead = steps
             draws = request.draws(number)
             try:
-                for made in _project(ct, request, draws, of_ct, mask_path=mask, force=force):
+                for made in _project(
+                    ct, volume, request, draws, of_ct, mask_path=mask, force=force
+                ):
                     images += made
                     ahead -= 1
                     advance(1)
@@ -235,6 +243,7 @@ def command(
 
 def _project(
     ct: CT,
+    take: Callable[[], Volume],
     request: Request,
     draws: tuple[Draw | None, ...],
     outputs: list[list[Output]],
@@ -250,7 +259,7 @@ def _project(
 
     # The mask first: a wrong one is then told before the long part.
     mask = None if mask_path is None else read(mask_path)
-    volume = read(ct.path, series=request.series)
+    volume = take()
     verdict = [] if volume.verdict is None or volume.verdict.is_hu else [str(volume.verdict)]
     prepared: Volume | Prepared = volume
     if request.preparing is not None:

@@ -22,7 +22,9 @@ DEFAULT_LIMIT = 8 * 2**30
 """Bytes that one input may expand to or claim, unless `max_bytes` says otherwise."""
 
 CHUNK = 1 << 16  # compressed bytes read at a time
-PART = 1 << 18  # decompressed bytes made at a time: they stay in the core's cache
+# Decompressed bytes made at a time: few enough to stay in the core's cache, enough to spare the
+# interpreter's lock, which is taken after each.
+PART = 1 << 20
 SLACK = 1 << 24
 """Decompressed bytes that may follow the voxels."""
 
