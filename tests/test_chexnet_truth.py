@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+from dataset_file import write_dataset
 
 from drr.chexnet.metrics import EvaluationError
 from drr.chexnet.truth import Truth, from_torchxrayvision, read_truth, select
@@ -125,15 +126,18 @@ def test_npz(tmp_path: Path) -> None:
 
 def test_hdf5_of_a_data_set(tmp_path: Path) -> None:
     path = tmp_path / "data.h5"
-    with h5py.File(path, "w") as file:
-        for name in ("name", "patient", "sex", "split"):
-            file[f"samples/{name}"] = ["a", "b"]
-        file["samples/age"] = np.array([50, np.nan], np.float32)
-        file["samples/labels"] = np.array([[1], [-128]], np.int8)
-        file["label_names"] = ["Edema"]
+    write_dataset(
+        path,
+        np.zeros((2, 4, 4)),
+        labels=[[1], [-128]],
+        label_names=["Edema"],
+        patients=["p", "q"],
+        splits=["train", "test"],
+    )
     truth = read_truth(path)
-    assert truth.names == ("a", "b")
+    assert (truth.names, truth.patients) == (("s0", "s1"), ("p", "q"))
     assert truth.codes.tolist() == [[1], [-128]]
+    assert select(truth, split="test").tolist() == [1]
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
     with pytest.raises(EvaluationError, match="drr build"):
