@@ -383,7 +383,7 @@ def test_warps_read_neighbouring_voxels(gpu, angles, rotation):
         rotation=rotation,
     )  # fmt: skip
     for method, most in (("joseph", 2.0), ("siddon", 5.0)):
-        with trace.recorded(warps=12) as record:
+        with trace.recorded(warps=12, kernels=METHODS) as record:
             project_views(hu, (UNIT.mapping,), [rays], method=method)
         assert record.lines(2) < most, method
 
@@ -397,6 +397,6 @@ def test_without_the_exchanged_copy_lateral_views_are_strided(gpu, monkeypatch):
         detector=1800,
     )  # fmt: skip
     monkeypatch.setattr("drr.kernels.cuda.launch.is_swapped", lambda _: False)
-    with trace.recorded(warps=8) as record:
+    with trace.recorded(warps=8, kernels=METHODS) as record:
         project_views(hu, (UNIT.mapping,), [rays], method="joseph")
     assert record.lines(2) > 10

@@ -31,9 +31,9 @@ SPECIAL = {
 }
 ORDERED = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}
 UNSIGNED = {"lo": "<", "ls": "<=", "hi": ">", "hs": ">="}
-# One more load of the trace: which warp, which instruction, its how many-th execution, address.
+# One load of the trace: which warp, which instruction, in which turn of its loop, address.
 LOAD = np.dtype(
-    [("warp", "u4"), ("instruction", "u4"), ("repeat", "u4"), ("bytes", "u4"), ("address", "u8")]
+    [("warp", "u4"), ("instruction", "u4"), ("turn", "u4"), ("bytes", "u4"), ("address", "u8")]
 )
 
 
@@ -70,8 +70,8 @@ PRELUDE = r"""
 #include <xmmintrin.h>
 #endif
 typedef struct { uint32_t tid[3], ntid[3], ctaid[3], nctaid[3]; } Special;
-typedef struct { uint32_t warp, instruction, repeat, bytes; uint64_t address; } Load;
-typedef struct { Load *loads; uint64_t count, room; uint32_t warp, *repeats; } Trace;
+typedef struct { uint32_t warp, instruction, turn, bytes; uint64_t address; } Load;
+typedef struct { Load *loads; uint64_t count, room; uint32_t warp, turn; } Trace;
 static __thread Trace *T;
 static inline float F(uint32_t bits) { float f; memcpy(&f, &bits, 4); return f; }
 static inline uint32_t U(float f) { uint32_t bits; memcpy(&bits, &f, 4); return bits; }
@@ -100,9 +100,10 @@ static inline uint16_t shl16(uint16_t a, uint32_t n) { return n > 15 ? 0 : a << 
 #define SHR(T, BITS, a, n) ((T)(a) >> ((n) > (BITS) - 1 ? (BITS) - 1 : (n)))
 #define SHR_U(T, BITS, a, n) ((n) > (BITS) - 1 ? 0 : (T)(a) >> (n))
 static inline void traced(uint32_t instruction, uint64_t address, uint32_t bytes)
-{ if (!T) return; uint32_t repeat = T->repeats[instruction]++;
+{ if (!T) return;
   if (T->count < T->room) T->loads[T->count] =
-    (Load){T->warp, instruction, repeat, bytes, address}; ++T->count; }
+    (Load){T->warp, instruction, T->turn, bytes, address}; ++T->count; }
+static inline void turned(void) { if (T) ++T->turn; }
 static inline uint64_t control(void)
 {
     uint64_t c = 0;
@@ -159,15 +160,14 @@ static void run(Kernel *kernel, const uint32_t *grid, const uint32_t *block, voi
 static uint64_t trace(Kernel *kernel, const uint32_t *grid, const uint32_t *block, void **P,
                       const uint64_t *warps, uint32_t count, Load *loads, uint64_t room)
 {   /* Lane by lane; `warps` are numbered through the grid, block by block. */
-    uint32_t repeats[INSTRUCTIONS + 1];
     uint64_t per_block = (block[0] * block[1] * block[2] + 31) / 32;
-    Trace t = {loads, 0, room, 0, repeats}; T = &t;
+    Trace t = {loads, 0, room, 0, 0}; T = &t;
     uint64_t before = control();  /* the caller's thread goes on with subnormals */
     flush_subnormals();
     for (t.warp = 0; t.warp < count; ++t.warp)
         for (uint32_t lane = 0; lane < 32; ++lane) {
             uint64_t w = warps[t.warp]; uint32_t thread = w % per_block * 32 + lane;
-            memset(repeats, 0, sizeof repeats);
+            t.turn = 0;
             if (thread < block[0] * block[1] * block[2])
                 thread_of(kernel, grid, block, P, w / per_block, thread);
         }
@@ -529,7 +529,10 @@ def translate(ptx: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
                 if opcode == "ret":
                     lines.append(prefix + "return;")
                 elif opcode in ("bra", "bra.uni"):
-                    lines.append(f"{prefix}goto {text.split()[1].replace('$', '')};")
+                    label = text.split()[1].replace("$", "")
+                    # Backwards: lanes that are in the same turn of a loop run together.
+                    again = "turned(); " if f"{label}:;" in lines else ""
+                    lines.append(f"{prefix}{{ {again}goto {label}; }}")
                 else:
                     number += 1
                     lines.append(prefix + Instruction(text, number, parameters).statement())
@@ -546,7 +549,7 @@ def translate(ptx: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         )
     if not names:
         raise PtxError("no kernel")
-    source = f"#define INSTRUCTIONS {number}\n{PRELUDE}\n" + "\n".join(bodies)
+    source = f"{PRELUDE}\n" + "\n".join(bodies)
     return source, tuple(names), tuple(opcodes)
 
 
@@ -590,7 +593,8 @@ def trace(
     Returns
     -------
     `(loads,)` records of `LOAD`. Loads of a warp that belong together are those of one
-    instruction at its same execution, which is how lanes run while they do not diverge.
+    instruction in the same turn of its loop, lanes that skip the body of a turn included: so
+    lanes run on the hardware, which brings them together again at the end of a branch.
     """
     call = getattr(program.library, f"trace_{name}")
     room = 0
