@@ -357,10 +357,10 @@ def test_indices_beyond_2_to_the_32(method, tmp_path):
         )  # fmt: skip
         out = np.full((1, 2), np.nan, np.float32)
         constants = view_constants.packed(rays, shape)
-        numbers = [*shape[::-1], 1, 2, 2, 1, 1, 0]
+        numbers = [*shape[::-1], 1, shape[2], 1, 2, 2, 1, 1, 0]
         ints = [ctypes.c_int(n) for n in numbers]
-        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (voxels, constants, table, out)]
-        arguments = [pointers[0], *ints[:3], *pointers[1:], *ints[3:]]
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (voxels, voxels, constants, table, out)]
+        arguments = [*pointers[:2], *ints[:5], *pointers[2:], *ints[5:]]
         packed = (ctypes.c_void_p * len(arguments))(*[ctypes.addressof(a) for a in arguments])
         one = (ctypes.c_uint * 3)(1, 1, 1)
         block = (ctypes.c_uint * 3)(2, 1, 1)
@@ -371,7 +371,9 @@ def test_indices_beyond_2_to_the_32(method, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("angles", "rotation"), [((0, 0), 0), ((90, 0), 0), ((-90, 0), 0), ((90, 0), 90), ((0, 90), 0)]
+    ("angles", "rotation"),
+    [((0, 0), 0), ((90, 0), 0), ((-90, 0), 0), ((90, 0), 90), ((0, 90), 0), ((0, 90), 90)]
+    + [((angle, 5), 0) for angle in (30, 45, 60, 135)],
 )
 def test_warps_read_neighbouring_voxels(gpu, angles, rotation):
     """128-byte lines that a warp's load of voxels touches: frontal, lateral, axial, turned."""
@@ -382,7 +384,7 @@ def test_warps_read_neighbouring_voxels(gpu, angles, rotation):
         affine, *angles, shape=(64, 128), pitch=1.0, isocenter=1500, detector=1800,
         rotation=rotation,
     )  # fmt: skip
-    for method, most in (("joseph", 2.0), ("siddon", 5.0)):
+    for method, most in (("joseph", 2.5), ("siddon", 20.0 if angles[1] == 5 else 5.0)):
         with trace.recorded(warps=12, kernels=METHODS) as record:
             project_views(hu, (UNIT.mapping,), [rays], method=method)
         assert record.lines(2) < most, method
@@ -396,7 +398,7 @@ def test_without_the_exchanged_copy_lateral_views_are_strided(gpu, monkeypatch):
         affine_of(hu.shape, (0.8, 0.8, 2.0)), 90, 0, shape=(16, 128), pitch=1.0, isocenter=1500,
         detector=1800,
     )  # fmt: skip
-    monkeypatch.setattr("drr.kernels.cuda.launch.is_swapped", lambda _: False)
+    monkeypatch.setattr("drr.kernels.cuda.residency.DeviceVolume.swapped", lambda _: None)
     with trace.recorded(warps=8, kernels=METHODS) as record:
         project_views(hu, (UNIT.mapping,), [rays], method="joseph")
     assert record.lines(2) > 10

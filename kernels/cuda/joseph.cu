@@ -70,10 +70,14 @@ struct Joseph {
         const float inverse = 1.0f / along;
         const int count_p = ALONG_P(volume.counts), count_q = ALONG_Q(volume.counts);
         const Across p = across_of(ALONG_P(ray.point), ALONG_P(ray.direction), from, inverse,
-                                   count_p, ALONG_P(volume.strides));
+                                   count_p, is_x ? volume.other_y : 1);
         const Across q = across_of(ALONG_Q(ray.point), ALONG_Q(ray.direction), from, inverse,
                                    count_q, ALONG_Q(volume.strides));
-        const long long stride = ALONG_M(volume.strides);
+        // Neighbouring rays along x are next to each other in y: better read where y is fastest.
+        const short* plane = is_x ? volume.others : volume.voxels;
+        const long long stride = is_z   ? volume.strides[2]
+                                 : is_y ? volume.strides[1]
+                                        : volume.other_x;
         // Planes are counted from the middle. One stands for the unit interval around it, as far
         // as that lies between the ray's ends.
         const float begin = fmaf(view.start, along, from), finish = fmaf(view.stop, along, from);
@@ -85,7 +89,6 @@ struct Joseph {
         clip_planes(p, count_p, middle, first, last);
         clip_planes(q, count_q, middle, first, last);
         if (first > last) return 0.0f;
-        const short* plane = volume.voxels;
         // From the volume's first plane on, so that the lanes of a warp are in the same plane at
         // the same time and read neighbouring voxels, wherever their rays enter.
         for (float at = -middle; at <= last; at += 1.0f, plane += stride) {
@@ -118,10 +121,11 @@ struct Joseph {
 };
 
 extern "C" __global__ void __launch_bounds__(BLOCK)
-joseph(const short* __restrict__ voxels, int nx, int ny, int nz, const float* views,
-       const float* __restrict__ tables, float* out, int rows, int columns, int row_step,
-       int column_step, int channels, int first)
+joseph(const short* __restrict__ voxels, const short* __restrict__ others, int nx, int ny, int nz,
+       int other_x, int other_y, const float* views, const float* __restrict__ tables, float* out,
+       int rows, int columns, int row_step, int column_step, int channels, int first)
 {
-    project<Joseph>(voxels, nx, ny, nz, views, tables, out, rows, columns, row_step, column_step,
-                    channels, first);
+    const Volume volume = {voxels, others, {nx, ny, nz}, {1, nx, nx * ny}, other_x, other_y};
+    project<Joseph>(volume, views, tables, out, rows, columns, row_step, column_step, channels,
+                    first);
 }

@@ -13,7 +13,7 @@ from drr.kernels.cuda.arrays import returned, taken
 from drr.kernels.cuda.errors import CudaError, CudaMemoryError, megabytes, translated
 from drr.kernels.cuda.modules import MOST_CHANNELS, kernel
 from drr.kernels.cuda.residency import DeviceVolume, with_room
-from drr.kernels.cuda.views import is_swapped, is_turned, packed, turned
+from drr.kernels.cuda.views import follows_x, is_swapped, is_turned, packed, turned
 from drr.kernels.rays import Rays
 
 __all__ = ["KERNELS", "project_views"]
@@ -141,14 +141,20 @@ class _Batch:
         for number, rays in enumerate(views):
             groups.setdefault((is_swapped(rays), is_turned(rays)), []).append(number)
         for (swap, turn), numbers in groups.items():
-            voxels = self.volume.swapped() if swap else self.volume.voxels
-            if voxels is None:  # slower, but the same image
-                swap, voxels = False, self.volume.voxels
+            along_x = self.method == "joseph" and any(
+                follows_x(views[i], swapped=swap) for i in numbers
+            )
+            swapped = self.volume.swapped() if swap or along_x else None
+            # Without room for the copy it is slower, but the same image.
+            swap = swap and swapped is not None
+            voxels, others = self.volume.voxels, swapped
+            if swap:
+                voxels, others = swapped, self.volume.voxels
             with self.volume.read_by_current_stream():
                 for start in range(0, len(numbers), MOST_IN_GRID):
                     part = numbers[start : start + MOST_IN_GRID]
                     constants = [self._constants(views[i], i, swap, turn) for i in part]
-                    self._run(voxels, np.stack(constants), tables, out, turn)
+                    self._run(voxels, others, np.stack(constants), tables, out, turn)
         return out
 
     def _constants(self, rays: Rays, image: int, swap: bool, turn: bool) -> NDArray[np.float32]:
@@ -158,7 +164,13 @@ class _Batch:
         return packed(rays, self.volume.shape, sub=sub, swapped=swap, image=image)
 
     def _run(
-        self, voxels: Any, constants: NDArray[np.float32], tables: Any, out: Any, turn: bool
+        self,
+        voxels: Any,
+        others: Any,
+        constants: NDArray[np.float32],
+        tables: Any,
+        out: Any,
+        turn: bool,
     ) -> None:
         _, channels, rows, columns = out.shape
         steps = columns, 1
@@ -166,6 +178,7 @@ class _Batch:
             rows, columns, steps = columns, rows, steps[::-1]
         grid = -(-columns // BLOCK[0]), -(-rows // BLOCK[1]), len(constants)
         nz, ny, nx = voxels.shape
+        sizes = nx, ny, nz, *((1, nx) if others is None else (ny, 1))
         views = _on_device(constants)
         for first in range(0, channels, MOST_CHANNELS):
             together = min(MOST_CHANNELS, channels - first)
@@ -175,7 +188,8 @@ class _Batch:
                 BLOCK,
                 (
                     voxels,
-                    *map(np.int32, (nx, ny, nz)),
+                    voxels if others is None else others,
+                    *map(np.int32, sizes),
                     views,
                     tables[first : first + together],
                     out,

@@ -9,16 +9,15 @@
 // out[image][first + channel][pixel] is the mean over the pixel's sub-pixels of the integral that
 // Method::integrate makes of their rays; a pixel is row_step or column_step floats from the next.
 template <class Method>
-__device__ __forceinline__ void project(const short* __restrict__ voxels, int nx, int ny, int nz,
-                                        const float* views, const float* __restrict__ tables,
-                                        float* out, int rows, int columns, int row_step,
-                                        int column_step, int channels, int first)
+__device__ __forceinline__ void project(const Volume& volume, const float* views,
+                                        const float* __restrict__ tables, float* out, int rows,
+                                        int columns, int row_step, int column_step, int channels,
+                                        int first)
 {
     const int column = blockIdx.x * blockDim.x + threadIdx.x;
     const int row = blockIdx.y * blockDim.y + threadIdx.y;
     if (column >= columns || row >= rows) return;
     const View& view = reinterpret_cast<const View*>(views)[blockIdx.z];
-    const Volume volume = {voxels, {nx, ny, nz}, {1, nx, nx * ny}};
     float pixel[CHANNELS] = {};
 #pragma unroll 1
     for (int j = 0; j < (int)view.down; ++j) {

@@ -21,10 +21,11 @@ struct Ray {
     float point[3], direction[3];
 };
 
-// The volume: counts[a] voxels along x, y and z, which are strides[a] voxels apart.
+// The volume: counts[a] voxels along x, y and z, which are strides[a] voxels apart. In `others`,
+// for rays along x, x and y may have changed places: other_x and other_y voxels apart.
 struct Volume {
-    const short* voxels;
-    int counts[3], strides[3];
+    const short *voxels, *others;
+    int counts[3], strides[3], other_x, other_y;
 };
 
 // Slower than one voxel in 10^9 along the ray: parallel to the planes of that axis.

@@ -81,10 +81,11 @@ struct Siddon {
 };
 
 extern "C" __global__ void __launch_bounds__(BLOCK)
-siddon(const short* __restrict__ voxels, int nx, int ny, int nz, const float* views,
-       const float* __restrict__ tables, float* out, int rows, int columns, int row_step,
-       int column_step, int channels, int first)
+siddon(const short* __restrict__ voxels, const short* __restrict__ others, int nx, int ny, int nz,
+       int other_x, int other_y, const float* views, const float* __restrict__ tables, float* out,
+       int rows, int columns, int row_step, int column_step, int channels, int first)
 {
-    project<Siddon>(voxels, nx, ny, nz, views, tables, out, rows, columns, row_step, column_step,
-                    channels, first);
+    const Volume volume = {voxels, others, {nx, ny, nz}, {1, nx, nx * ny}, other_x, other_y};
+    project<Siddon>(volume, views, tables, out, rows, columns, row_step, column_step, channels,
+                    first);
 }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from drr.kernels.rays import Rays
 
-__all__ = ["VIEW_FLOATS", "is_swapped", "is_turned", "packed", "turned"]
+__all__ = ["VIEW_FLOATS", "follows_x", "is_swapped", "is_turned", "packed", "turned"]
 
 VIEW_FLOATS = 33
 
@@ -29,6 +29,19 @@ def is_turned(rays: Rays) -> bool:
     Then warps run down the columns: the detector's rows and columns are exchanged.
     """
     return _slowness(rays.u) > max(_slowness(rays.v), 0.8)
+
+
+def follows_x(rays: Rays, *, swapped: bool = False) -> bool:
+    """Whether x (y where both are exchanged) is the fastest axis of any ray, or nearly so."""
+    rows, columns = rays.shape
+    for row in (0, rows - 1):
+        for column in (0, columns - 1):
+            pixel = rays.origin + column * rays.u + row * rays.v
+            direction = np.abs(rays.source[:3] if rays.is_parallel else pixel - rays.source[:3])
+            x, y = direction[[1, 0]] if swapped else direction[:2]
+            if x > 0.99 * max(y, direction[2]):
+                return True
+    return False
 
 
 def turned(rays: Rays) -> Rays:
