@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredDRRs"]
 
+# A side marker on a lateral names the side at the detector.
+_MARKERS = {"ll": "LL", "rl": "RR"}
+
 
 class StoredDRRs(Samples):
     """One view of every sample of a file that `drr build` made.
@@ -153,7 +156,7 @@ class StoredDRRs(Samples):
         if self.policy is not None:
             # The order of samples in the file, so that a subset draws the same.
             draw = self.policy.draw(self.seed, (epoch << 32) | row)
-            grey = draw.picture(grey, sides="RL")
+            grey = draw.picture(grey, sides=_MARKERS.get(self.view.lower(), "RL"))
         return grey[None]
 
     def _keep(self, indices: NDArray[np.int64]) -> None:

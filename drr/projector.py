@@ -74,7 +74,11 @@ class Projection:
     def picture(self) -> NDArray[np.float32]:
         """`(rows, columns)` float32 grey levels, from 0 (black) to 1 (white)."""
         grey = self.display.apply(self.line_integrals)
-        return grey if self.draw is None else self.draw.picture(grey)
+        if self.draw is None:
+            return grey
+        # A side marker on a lateral names the side at the detector.
+        sides = {"LL": "LL", "RL": "RR"}.get(self.geometry.view_position, "RL")
+        return self.draw.picture(grey, sides=sides)
 
 
 @overload

@@ -88,6 +88,17 @@ def test_many_views_of_a_volume(store):
     assert data.view == "pa+ll"
 
 
+@pytest.mark.parametrize(("view", "sides"), [("pa", "RL"), ("ll", "LL"), ("rl", "RR")])
+def test_markers_name_the_right_side(store, view, sides):
+    data = ProjectedDRRs(
+        store, shape=SIZE, views=view, policy=Policy(marker_height=Range(0.3, 0.3))
+    )
+    plain = ProjectedDRRs(store, shape=SIZE, views=view, policy=None)
+    np.testing.assert_array_equal(
+        data[0]["image"][0], data.draw(0).picture(plain[0]["image"][0], sides=sides)
+    )
+
+
 def test_subset_draws_as_the_whole(store):
     data = ProjectedDRRs(store, shape=SIZE, split="valid", samples_per_volume=3)
     part = data.subset([4, 1])
