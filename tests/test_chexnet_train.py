@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from dataset_file import write_dataset
@@ -351,6 +352,23 @@ def test_images_that_are_not_finite(file):
     data = StoredDRRs(file, transform=lambda image: image * np.nan)
     with pytest.raises(DatasetError, match="image of s3 is not finite"):
         Inputs(data, TINY, training=False)[3]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_named_in_one_line(small, tmp_path, workers):
+    path = tmp_path / "damaged.h5"
+    path.write_bytes(small.read_bytes())
+    with h5py.File(path, "r") as opened:
+        chunk = opened["views/pa/picture"].id.get_chunk_info(3)
+    with path.open("r+b") as opened:
+        opened.seek(chunk.byte_offset)
+        opened.write(b"\xff" * chunk.size)
+    recipe = Recipe(**{**TINY.to_dict(), "image_size": 32, "epochs": 1})
+    with pytest.raises(
+        DatasetError, match=r"damaged\.h5: the picture of s3 cannot be read"
+    ) as info:
+        train(path, tmp_path / "run", recipe=recipe, accelerator="cpu", workers=workers)
+    assert "\n" not in str(info.value)
 
 
 def test_learning_rates():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from drr.datasets.projected import ProjectedDRRs
 from drr.datasets.schema import DatasetError
 from drr.datasets.splits import fold_patients
 from drr.datasets.stored import StoredDRRs
-from drr.errors import MissingDependencyError
+from drr.errors import DRRError, MissingDependencyError
 
 try:
     import torch
@@ -34,6 +36,7 @@ __all__ = [
     "class_weights",
     "fold_images",
     "open_data",
+    "plain_errors",
     "targets",
     "training_parts",
 ]
@@ -131,6 +134,18 @@ class Inputs:
         elif recipe.normalisation == "centred":
             grey = (grey - 0.5) / 0.25
         return torch.cat([grey, image[1:]]).contiguous()
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors of loader workers as they were raised: torch puts a traceback into their text."""
+    try:
+        yield
+    except DRRError as error:
+        lines = str(error).rstrip().splitlines()
+        if not lines or not lines[0].startswith("Caught "):
+            raise
+        raise type(error)(lines[-1].partition(": ")[2] or lines[-1]) from None
 
 
 def open_data(data: str | Path, **options: Any) -> Samples:

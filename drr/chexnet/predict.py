@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from drr.chexnet.data import Inputs, open_data
+from drr.chexnet.data import Inputs, open_data, plain_errors
 from drr.chexnet.model import Model, ModelError, load_model
 from drr.chexnet.predictions import Predictions
 from drr.datasets.loading import EpochSampler, Samples
@@ -74,7 +74,7 @@ def predict(
     )
     expected = recipe.channels + loaded.extra_channels
     scores = []
-    with torch.inference_mode():
+    with torch.inference_mode(), plain_errors():
         for batch in loader:
             images = batch["input"]
             if images.shape[1] != expected:

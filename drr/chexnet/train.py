@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 import drr
 from drr.chexnet.curves import curves_svg
-from drr.chexnet.data import Inputs, Parts, class_weights, targets, training_parts
+from drr.chexnet.data import Inputs, Parts, class_weights, plain_errors, targets, training_parts
 from drr.chexnet.metrics import auroc
 from drr.chexnet.model import DenseNet121, Model, ModelError, initialise, save_model
 from drr.chexnet.recipe import Recipe, find_recipe
@@ -397,7 +397,8 @@ def train(
             use_distributed_sampler=False,
             default_root_dir=str(folder),
         )
-        trainer.fit(module, random, steady, ckpt_path=checkpoint)
+        with plain_errors():
+            trainer.fit(module, random, steady, ckpt_path=checkpoint)
     return module.history
 
 
