@@ -146,23 +146,21 @@ def _cache() -> dict[str, Any]:
 
 
 def _backends() -> dict[str, Any]:
-    from drr.errors import ProjectionError
-    from drr.projector import BACKENDS, choose_backend
+    from drr.kernels.cuda.detect import detect
+    from drr.projector import choose_backend
 
-    backends: dict[str, dict[str, Any]] = {}
-    for name in BACKENDS:
-        if name == "auto":
-            continue
-        try:
-            choose_backend(name)
-        except ProjectionError as error:
-            backends[name] = {"available": False, "reason": str(error)}
-        else:
-            backends[name] = {"available": True, "reason": "Numba kernels"}
-    cupy = [name for name in ("cupy-cuda12x", "cupy-cuda13x", "cupy") if _version(name)]
-    if not cupy and "cuda" in backends:
-        backends["cuda"]["reason"] += "; CuPy is not installed either"
-    return {"auto": choose_backend("auto"), **backends}
+    found = detect()
+    cuda: dict[str, Any] = {"available": found.available, "device": found.device}
+    if found.available:
+        cuda["reason"] = f"{found.device} answers"
+    else:
+        cuda["stage"] = found.stage
+        cuda["reason"] = f"CUDA fails at the stage {found.stage!r}: {found.reason}; {found.fix}"
+    return {
+        "auto": choose_backend("auto"),
+        "cpu": {"available": True, "reason": "Numba kernels"},
+        "cuda": cuda,
+    }
 
 
 def _projection() -> dict[str, Any]:
