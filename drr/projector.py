@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 import drr
 from drr.attenuation import Attenuation
+from drr.backend import BACKENDS, cast, choose_backend, find_backend
 from drr.cleanup import CLEANUP_PARAMETERS
 from drr.errors import ProjectionError
 from drr.extension import CONTINUATION_PARAMETERS
 from drr.framing import fit_to_lungs
 from drr.geometry import Geometry
-from drr.kernels.cpu.intermediate import dominant_axis
-from drr.kernels.cpu.project import METHODS, project_channels
+from drr.kernels.cpu.project import METHODS
 from drr.looks import check_look, find_look
 from drr.masks import check_mask, thickness
 from drr.preparation import Prepared, prepare
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from drr.looks import Display
     from drr.randomisation import Draw
 
-__all__ = ["BACKENDS", "Projection", "ViewLike", "project"]
-
-BACKENDS = ("auto", "cpu", "cuda")
+__all__ = ["BACKENDS", "Projection", "ViewLike", "choose_backend", "project"]
 
 ViewLike = str | View | Geometry
 Field = Literal["lungs", "detector"]
@@ -60,6 +58,8 @@ class Projection:
         labels' values.
     identifiers
         The input's patient and study attributes; written nowhere unless asked for.
+    backend_reason
+        Why the back-end in the record is the one that ran.
     """
 
     line_integrals: NDArray[np.float32]
@@ -70,6 +70,7 @@ class Projection:
     thickness: NDArray[np.float32] | None = None
     labels: tuple[int, ...] = ()
     identifiers: Mapping[str, str] = field(default_factory=dict)
+    backend_reason: str = ""
 
     def picture(self) -> NDArray[np.float32]:
         """`(rows, columns)` float32 grey levels, from 0 (black) to 1 (white)."""
@@ -160,9 +161,11 @@ def project(
         Of the detector's noise.
     method
         `shear-warp` (Joseph's sums, fastest), `joseph` (the same, ray by ray) or `siddon` (exact
-        paths through piecewise-constant voxels).
+        paths through piecewise-constant voxels). A GPU runs `joseph` for `shear-warp`; the record
+        names the one that ran.
     backend
-        `cpu`; `auto` takes the fastest that answers.
+        `cpu`; `cuda` for an NVIDIA GPU; `auto` takes the GPU when one answers and can, else the
+        CPU. Masks are always projected by the CPU.
     threads
         CPU threads; all available ones by default.
     anti_aliasing
@@ -183,14 +186,15 @@ def project(
     GeometryError
         For views that cannot be placed or see nothing.
     ProjectionError
-        For an unknown method or back-end, a mask that is not of this patient, or a blank image.
+        For an unknown method or back-end, no GPU or too little memory on it when it was asked
+        for, a mask that is not of this patient, or a blank image.
     """
     check_look(look)
     if method not in METHODS:
         raise ProjectionError(f"there is no method {method!r}; methods are {', '.join(METHODS)}")
     if field not in (None, "lungs", "detector"):
         raise ProjectionError(f"field must be 'lungs' or 'detector', got {field!r}")
-    backend = choose_backend(backend)
+    chosen = find_backend(backend)
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ProjectionError(f"threads must be a whole number above zero, got {threads!r}")
     if not isinstance(seed, int) or seed < 0:
@@ -209,6 +213,10 @@ def project(
             raise ProjectionError(
                 "the look 'drr-rate' is the published recipe, which takes a Volume as it was read "
                 "and settles everything else; leave the other options out"
+            )
+        if backend == "cuda":
+            raise ProjectionError(
+                "the look 'drr-rate' is computed by the CPU only; use backend='auto' or 'cpu'"
             )
         published = [_published(volume, view, threads) for view in wanted]
         return published[0] if single else published
@@ -237,27 +245,24 @@ def project(
         exposed = replace(detector, **drawn)
     placed = [_place(view, volume) for view in parsed]
     rays = [geometry.rays(volume.volume.affine) for geometry in placed]
-    # A transposed copy costs about what it saves in two lateral views.
-    sideways = sum(dominant_axis(bundle) == 0 for bundle in rays) * len(channels)
-    transpose = method == "shear-warp" and sideways > 2
     projections = []
-    for view, geometry, bundle in zip(parsed, placed, rays, strict=True):
-        images = project_channels(
-            volume.volume.hu,
-            [channel.mapping for channel in channels],
-            bundle,
-            method=method,
-            anti_aliasing=anti_aliasing,
-            threads=threads,
-            transposed=volume.transposed if transpose else None,
-        )
-        if not images.any():
+    made = cast(
+        volume,
+        [channel.mapping for channel in channels],
+        rays,
+        backend=chosen,
+        method=method,
+        anti_aliasing=anti_aliasing,
+        threads=threads,
+    )
+    for view, geometry, images in zip(parsed, placed, made, strict=True):
+        if not images.channels.any():
             raise ProjectionError(
                 f"the image of {volume.volume.name} is blank: no ray meets anything denser than "
                 f"{channels[0].hu[0]:g} HU before the detector; 'drr inspect' shows what the scan "
                 "holds"
             )
-        image = images[0] if beam is None else beam.line_integrals(images)
+        image = images.channels[0] if beam is None else beam.line_integrals(images.channels)
         if exposed is not None:
             image = exposed.detect(image, geometry, seed=seed, threads=threads)
         values: NDArray[np.float32] | None = None
@@ -287,8 +292,8 @@ def project(
                     "extension": None
                     if volume.extension is None
                     else {**volume.extension.to_dict(), **CONTINUATION_PARAMETERS},
-                    "method": method,
-                    "backend": backend,
+                    "method": images.method,
+                    "backend": images.backend.name,
                     "anti_aliasing": anti_aliasing,
                     "cpu": _cpu(),
                 },
@@ -297,22 +302,10 @@ def project(
                 thickness=values,
                 labels=labels,
                 identifiers=volume.source.identifiers,
+                backend_reason=images.backend.reason,
             )
         )
     return projections[0] if single else projections
-
-
-def choose_backend(backend: str) -> str:
-    """The back-end that runs, or an error that says why it cannot."""
-    if backend not in BACKENDS:
-        raise ProjectionError(
-            f"there is no back-end {backend!r}; back-ends are {', '.join(BACKENDS)}"
-        )
-    if backend == "cuda":
-        raise ProjectionError(
-            f"drr {drr.__version__} has no CUDA kernels yet; use backend='cpu' or 'auto'"
-        )
-    return "cpu"
 
 
 def _collimated(view: View, prepared: Prepared, size: float) -> View:
@@ -371,6 +364,7 @@ def _published(volume: Volume, view: ViewLike, threads: int | None) -> Projectio
         },
         display=MinMax(),
         identifiers=volume.identifiers,
+        backend_reason="the published recipe is computed by the CPU",
     )
 
 
