@@ -21,7 +21,7 @@ from typing import Any
 from drr.datasets.assemble import assemble, plan_of
 from drr.datasets.part import Outcome, is_finished, make_part, open_part
 from drr.datasets.plan import Plan
-from drr.datasets.pools import DaskPool, LocalPool, Pool, available_workers
+from drr.datasets.pools import LOST, DaskPool, LocalPool, Pool, available_workers
 from drr.datasets.schema import DatasetError
 from drr.io.atomic import refuse_existing
 
@@ -403,9 +403,7 @@ def _drive(plan: Plan, ledger: _Ledger, pool: Pool) -> None:
                     few = ledger.deaths[index] < _TOGETHER
                     (left if few else alone).append(index)
             except CancelledError:
-                raise BuildError(
-                    "the cluster's scheduler is gone; start it again and give the same command"
-                ) from None
+                raise BuildError(LOST) from None
         if broken:
             if isinstance(pool, LocalPool):
                 # All that was handed out died with the pool.
@@ -426,10 +424,13 @@ def _reason(path: Path) -> str:
         return str(part.attrs["reason"])
 
 
-def _gpus() -> tuple[int, ...]:
+def _gpus() -> tuple[str, ...]:
+    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    if allowed := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return tuple(allowed.split(","))
     import cupy
 
-    return tuple(range(cupy.cuda.runtime.getDeviceCount()))
+    return tuple(map(str, range(cupy.cuda.runtime.getDeviceCount())))
 
 
 class _Log:

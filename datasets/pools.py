@@ -7,12 +7,15 @@ with the work, so that the builder need not know which of them it has.
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +27,8 @@ __all__ = ["DaskPool", "LocalPool", "Pool", "available_workers"]
 
 BYTES_PER_WORKER = 3 << 30
 """Memory to count on for each worker: a CT of 600 slices, its clean copy and what reading takes."""
+
+LOST = "the cluster's scheduler is gone; start it again and give the same command, which goes on"
 
 
 class Pool(Protocol):
@@ -70,12 +75,12 @@ class LocalPool:
     workers
         How many.
     gpus
-        Numbers of GPUs, dealt out to the workers in turn; none for the CPU.
+        As `CUDA_VISIBLE_DEVICES` names them, dealt out to the workers in turn; none for the CPU.
     """
 
     killed: tuple[type[BaseException], ...] = (BrokenProcessPool,)
 
-    def __init__(self, workers: int, *, gpus: tuple[int, ...] = ()) -> None:
+    def __init__(self, workers: int, *, gpus: tuple[str, ...] = ()) -> None:
         self._workers = workers
         self._gpus = gpus
         try:
@@ -125,6 +130,8 @@ class DaskPool:
     ----------
     address
         Of the scheduler, such as `tcp://node:8786`, or the file it writes (`--scheduler-file`).
+    timeout
+        Seconds to wait for its answer.
 
     Raises
     ------
@@ -136,7 +143,7 @@ class DaskPool:
 
     threads = 1
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, timeout: float = 15.0) -> None:
         try:
             from distributed import Client
             from distributed.scheduler import KilledWorker
@@ -146,23 +153,32 @@ class DaskPool:
                 "pip install 'drr-rate[cluster]'"
             ) from None
         self.killed: tuple[type[BaseException], ...] = (KilledWorker,)
-        where = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
         try:
-            self._client = Client(**where, timeout=15, set_as_default=False)
+            self._client = Client(_address(address), timeout=timeout, set_as_default=False)
         except (OSError, ValueError) as error:
             raise DatasetError(
                 f"no Dask scheduler answers at {address!r} ({error}); start one with "
                 "'dask scheduler' and workers with 'dask worker ADDRESS --nthreads 1'"
             ) from None
+        self._slots, self._asked = 1, -math.inf
         self._executor = self._client.get_executor(pure=False)
 
     @property
     def slots(self) -> int:
         # Workers come and go; without one, work waits at the scheduler.
-        return max(1, sum(self._client.nthreads().values()))
+        if time.monotonic() > self._asked + 2:
+            try:
+                self._slots = max(1, sum(self._client.nthreads().values()))
+            except OSError:
+                raise DatasetError(LOST) from None
+            self._asked = time.monotonic()
+        return self._slots
 
     def submit(self, work: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        future: Future[Any] = self._executor.submit(work, *arguments)
+        try:
+            future: Future[Any] = self._executor.submit(work, *arguments)
+        except (OSError, CancelledError):
+            raise DatasetError(LOST) from None
         return future
 
     def renew(self) -> None:
@@ -174,12 +190,22 @@ class DaskPool:
         self._client.close()
 
 
+def _address(address: str) -> str:
+    """What a scheduler's file says, or the address itself; `ValueError` for another file."""
+    if not Path(address).is_file():
+        return address
+    values = json.loads(Path(address).read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or not isinstance(values.get("address"), str):
+        raise ValueError("the file names no address")
+    return str(values["address"])
+
+
 def _start_worker(threads: int, gpus: Any) -> None:
     """Settle a worker before it imports anything that counts processors."""
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = str(threads)
     if gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpus.get())
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
     # Ctrl-C reaches every process of the terminal; the builder decides for its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -374,4 +374,4 @@ def _texts(dataset: h5py.Dataset) -> list[str]:
 def _dataset() -> type:
     import h5py
 
-    return h5py.Dataset  # type: ignore[no-any-return]
+    return h5py.Dataset

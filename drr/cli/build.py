@@ -228,20 +228,17 @@ def _cohort(
     limit: int | None,
     options: Mapping[str, Any],
 ) -> Cohort:
+    from drr.datasets.source import open_source
     from drr.datasets.splits import split_cohort
 
-    cohort = _find(source, reconstructions, keep_identifiers=options["keep_identifiers"])
+    cohort = open_source(
+        source, reconstructions=reconstructions, keep_identifiers=options["keep_identifiers"]
+    )
     if limit is not None:
         cohort = dataclasses.replace(cohort, studies=cohort.studies[:limit])
     if split is not None:
         cohort = split_cohort(cohort, fractions=_shares(split), seed=options["seed"] or 0)
     return cohort
-
-
-def _find(source: Path, reconstructions: str, *, keep_identifiers: bool) -> Cohort:
-    from drr.datasets.ctrate import find_ct_rate
-
-    return find_ct_rate(source, reconstructions=reconstructions, keep_identifiers=keep_identifiers)
 
 
 def _shares(text: str) -> dict[str, float]:
@@ -266,7 +263,7 @@ def _plan(cohort: Cohort, options: Mapping[str, Any]) -> Plan:
     taken = ("attenuation", "detector", "field", "method", "anti_aliasing")
     configuration = Configuration(
         views=request.views,
-        view_names=request.labels,
+        view_names=() if look == "drr-rate" else request.labels,
         look=look,
         **{name: request.projecting[name] for name in taken if name in request.projecting},
         backend=options["backend"],
