@@ -18,14 +18,12 @@ interrupted; scans that are there are kept as long as they and the options are t
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,8 +32,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 import drr
-from drr.anatomy import Anatomy
+from drr.datasets.coarser import resampled, thinned
 from drr.datasets.labels import UNKNOWN
+from drr.datasets.prepared_files import (
+    INDEX,
+    STORE_FORMAT,
+    STORE_VERSION,
+    Entry,
+    anatomy_bytes,
+    array_bytes,
+    file_digest,
+    mapped_voxels,
+    read_anatomy,
+    read_index,
+)
 from drr.datasets.schema import DatasetError
 from drr.datasets.study import Cohort, Study, read_volume
 from drr.errors import DRRError, WriteError
@@ -45,75 +55,12 @@ from drr.masks import check_mask
 from drr.preparation import Prepared, prepare
 from drr.volume import Volume
 
-__all__ = [
-    "STORE_FORMAT",
-    "STORE_VERSION",
-    "Entry",
-    "PreparedStore",
-    "prepare_store",
-    "resampled",
-    "thinned",
-]
-
-STORE_FORMAT = "drr-prepared-store"
-STORE_VERSION = 1
+__all__ = ["PreparedStore", "prepare_store"]
 
 Read = Callable[[Study], tuple[Volume, Volume | None]]
 
-_INDEX = "store.json"
 # Open maps; each costs a few kilobytes and the pages that are in use.
 _KEEP = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One prepared scan.
-
-    Parameters
-    ----------
-    sample, patient, split, sex, age, labels
-        As in `Study`; `split` and `sex` are None where unknown.
-    key
-        Digest of the study and the options: what the files were made from.
-    sha256
-        Of the scan's voxels as they were read.
-    shape, spacing
-        Voxels along z, y and x; mm along x, y and z.
-    files
-        Size in bytes and SHA-256 of each file.
-    notes
-        What was done to the scan.
-    """
-
-    sample: str
-    patient: str
-    split: str | None
-    sex: str | None
-    age: float | None
-    labels: tuple[int, ...]
-    key: str
-    sha256: str
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    affine: tuple[tuple[float, ...], ...]
-    cleaned: bool
-    extension: Mapping[str, Any] | None
-    mask_affine: tuple[tuple[float, ...], ...] | None
-    files: Mapping[str, tuple[int, str]]
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Entry:
-        """Inverse of `to_dict`, also after JSON made lists of tuples."""
-        names = {f.name for f in fields(cls)}
-        if set(values) != names:
-            wrong = sorted(set(values) ^ names)
-            raise DatasetError(f"the entry of a prepared scan lacks or has too much: {wrong[0]!r}")
-        return cls(**{name: _tuples(value) for name, value in values.items()})
 
 
 class PreparedStore:
@@ -132,7 +79,7 @@ class PreparedStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        index = _read_index(self.folder)
+        index = read_index(self.folder)
         self.options: dict[str, Any] = index["options"]
         self.label_names: tuple[str, ...] = tuple(index["label_names"])
         self.failures: dict[str, str] = dict(index["failures"])
@@ -181,19 +128,19 @@ class PreparedStore:
         entry = self.entries[index]
         folder = self.folder / entry.sample
         volume = Volume(
-            hu=_mapped(folder / "hu.npy"),
+            hu=mapped_voxels(folder / "hu.npy"),
             affine=np.array(entry.affine),
             name=entry.sample,
             notes=tuple(entry.notes),
         )
         extension = None if entry.extension is None else Extension.from_dict(entry.extension)
         prepared = Prepared(
-            volume, volume, _anatomy(folder), entry.cleaned, extension, entry.sha256
+            volume, volume, read_anatomy(folder), entry.cleaned, extension, entry.sha256
         )
         mask = None
         if entry.mask_affine is not None:
             mask = Volume(
-                hu=_mapped(folder / "mask.npy"),
+                hu=mapped_voxels(folder / "mask.npy"),
                 affine=np.array(entry.mask_affine),
                 name=f"{entry.sample}'s segmentation",
             )
@@ -213,7 +160,7 @@ class PreparedStore:
         for entry in self.entries:
             for name, (_, digest) in entry.files.items():
                 path = self.folder / entry.sample / name
-                if _file_digest(path) != digest:
+                if file_digest(path) != digest:
                     raise DatasetError(
                         f"{path}: its bytes have changed since it was written; delete "
                         f"{path.parent} and run 'drr prepare' again"
@@ -299,62 +246,8 @@ def prepare_store(
         "volumes": [entry.to_dict() for entry in entries],
         "failures": failures,
     }
-    write_files({folder / _INDEX: (json.dumps(index, indent=1) + "\n").encode()}, force=True)
+    write_files({folder / INDEX: (json.dumps(index, indent=1) + "\n").encode()}, force=True)
     return PreparedStore(folder)
-
-
-def resampled(volume: Volume, spacing: float | None) -> Volume:
-    """Means of whole blocks of voxels, as many along each axis as come nearest to a spacing.
-
-    Blocks at the end of an axis that are not full are filled up with air. An axis whose voxels are
-    larger than two thirds of the spacing stays as it is.
-    """
-    if spacing is None:
-        return volume
-    x, y, z = (max(1, round(spacing / s)) for s in volume.spacing.tolist())
-    if x == y == z == 1:
-        return volume
-    nz, ny, nx = volume.shape
-    means = np.empty((-(-nz // z), -(-ny // y), -(-nx // x)), np.int16)
-    block = np.full((z, means.shape[1] * y, means.shape[2] * x), -1000, np.int16)
-    for k in range(means.shape[0]):
-        slices = volume.hu[k * z : (k + 1) * z]
-        block[: len(slices), :ny, :nx] = slices
-        block[len(slices) :] = -1000
-        parts = block.reshape(z, means.shape[1], y, means.shape[2], x)
-        means[k] = np.rint(parts.mean(axis=(0, 2, 4), dtype=np.float32))
-    return _with_grid(volume, means, (x, y, z))
-
-
-def thinned(mask: Volume, spacing: float | None) -> Volume:
-    """A segmentation cut down to its labels' box; of every block of voxels the middle one."""
-    labelled = mask.hu > 0
-    ends = []
-    for axis in range(3):
-        along = np.flatnonzero(labelled.any(axis=tuple({0, 1, 2} - {axis})))
-        ends.append(slice(int(along[0]), int(along[-1]) + 1))
-    corner = mask.affine.copy()
-    corner[:3, 3] = mask.affine[:3] @ [ends[2].start, ends[1].start, ends[0].start, 1.0]
-    cut = Volume(hu=np.ascontiguousarray(mask.hu[tuple(ends)]), affine=corner, name=mask.name)
-    if spacing is None:
-        return cut
-    steps = [max(1, round(spacing / s)) for s in cut.spacing.tolist()]
-    steps = [min(step, count) for step, count in zip(steps, cut.shape[::-1], strict=True)]
-    x, y, z = steps
-    # Of an even number of voxels the one after the middle: the grid moves with it.
-    middle = tuple(step // 2 for step in steps)
-    values = np.ascontiguousarray(cut.hu[middle[2] :: z, middle[1] :: y, middle[0] :: x])
-    affine = cut.affine.copy()
-    affine[:3, 3] = cut.affine[:3] @ [*middle, 1.0]
-    affine[:3, :3] *= steps
-    return Volume(hu=values, affine=affine, name=mask.name)
-
-
-def _with_grid(volume: Volume, hu: NDArray[np.int16], steps: tuple[int, int, int]) -> Volume:
-    affine = volume.affine.copy()
-    affine[:3, 3] = volume.affine[:3] @ [*((np.array(steps) - 1) / 2), 1.0]
-    affine[:3, :3] *= steps
-    return Volume(hu=hu, affine=affine, name=volume.name, notes=volume.notes)
 
 
 def _read(study: Study, root: Path) -> tuple[Volume, Volume | None]:
@@ -378,9 +271,9 @@ def _write_scan(
     """Write a scan's folder under a temporary name; it takes its own when it is whole."""
     volume = resampled(ready.volume, spacing)
     small = None if mask is None else thinned(mask, spacing)
-    contents = {"hu.npy": _npy(volume.hu), "anatomy.npz": _anatomy_bytes(ready.anatomy)}
+    contents = {"hu.npy": array_bytes(volume.hu), "anatomy.npz": anatomy_bytes(ready.anatomy)}
     if small is not None:
-        contents["mask.npy"] = _npy(small.hu)
+        contents["mask.npy"] = array_bytes(small.hu)
     x, y, z = volume.spacing.tolist()
     note = "" if spacing is None else f"voxels averaged to {x:.3g} x {y:.3g} x {z:.3g} mm"
     entry = Entry(
@@ -432,9 +325,9 @@ def _finished(folder: Path, key: str) -> Entry | None:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        index = folder / _INDEX
+        index = folder / INDEX
         if index.is_file():
-            _read_index(folder)
+            read_index(folder)
             index.unlink()  # unfinished from here on
         elif any(not (p.is_dir() and _ours(p)) for p in folder.iterdir()):
             raise DatasetError(
@@ -450,97 +343,6 @@ def _ours(path: Path) -> bool:
     return path.name.endswith(".part") or (path / "entry.json").is_file()
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
-    path = folder / _INDEX
-    try:
-        index = json.loads(path.read_text("utf-8"))
-    except OSError:
-        raise DatasetError(
-            f"{folder}: has no {_INDEX}: it is no store of prepared scans, or an unfinished one; "
-            "run 'drr prepare' (again)"
-        ) from None
-    except ValueError as error:
-        raise DatasetError(f"{path}: is not JSON ({error}); run 'drr prepare' again") from None
-    if not isinstance(index, dict) or index.get("format") != STORE_FORMAT:
-        raise DatasetError(f"{path}: is not the index of a store of prepared scans")
-    if index.get("version") != STORE_VERSION:
-        raise DatasetError(
-            f"{path}: is a store of version {index.get('version')}, this release reads "
-            f"{STORE_VERSION}; run 'drr prepare' into a new folder"
-        )
-    needed = ("options", "label_names", "volumes", "failures")
-    if missing := [name for name in needed if name not in index]:
-        raise DatasetError(f"{path}: lacks {missing[0]!r}; run 'drr prepare' again")
-    return index
-
-
-def _mapped(path: Path) -> NDArray[np.int16]:
-    """Voxels of a file, mapped; nothing that is done to them reaches the file."""
-    try:
-        # Copy on write: the kernels are compiled for arrays that may be written to.
-        voxels = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); run 'drr prepare' again") from None
-    if voxels.dtype != np.int16 or voxels.ndim != 3:
-        raise DatasetError(f"{path}: holds no int16 volume; run 'drr prepare' again")
-    return voxels
-
-
-def _npy(values: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(values, "<i2"), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _anatomy_bytes(anatomy: Anatomy) -> bytes:
-    buffer = io.BytesIO()
-    masks = {"body": anatomy.body, "lungs": anatomy.lungs, "outside": anatomy.outside_view}
-    arrays: dict[str, Any] = {
-        "affine": anatomy.affine,
-        "factors": np.array(anatomy.factors),
-        "shape": np.array(anatomy.body.shape),
-        "found": np.array(anatomy.found),
-        "truncated_sides": np.array(anatomy.truncated_sides, "U9"),
-        "notes": np.array(anatomy.notes, "U") if anatomy.notes else np.empty(0, "U1"),
-    }
-    arrays |= {name: np.packbits(mask) for name, mask in masks.items() if mask is not None}
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def _anatomy(folder: Path) -> Anatomy:
-    path = folder / "anatomy.npz"
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            shape = tuple(stored["shape"].tolist())
-            masks = {
-                name: np.unpackbits(stored[name], count=math.prod(shape)).reshape(shape) > 0
-                for name in ("body", "lungs", "outside")
-                if name in stored
-            }
-            factors = stored["factors"].tolist()
-            return Anatomy(
-                body=masks["body"],
-                affine=stored["affine"],
-                factors=(factors[0], factors[1], factors[2]),
-                lungs=masks.get("lungs"),
-                truncated_sides=tuple(stored["truncated_sides"].tolist()),
-                found=bool(stored["found"]),
-                outside_view=masks.get("outside"),
-                notes=tuple(stored["notes"].tolist()),
-            )
-    except (OSError, ValueError, KeyError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); run 'drr prepare' again") from None
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _key(study: Study, options: Mapping[str, Any]) -> str:
     made_from = {
         "version": STORE_VERSION,
@@ -549,11 +351,3 @@ def _key(study: Study, options: Mapping[str, Any]) -> str:
         "options": dict(options),
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_tuples(part) for part in value)
-    if isinstance(value, dict):
-        return {key: _tuples(part) for key, part in value.items()}
-    return value

@@ -33,7 +33,7 @@ from drr.chexnet.metrics import auroc  # noqa: E402
 from drr.chexnet.model import ModelError, load_model  # noqa: E402
 from drr.chexnet.predict import predict  # noqa: E402
 from drr.chexnet.recipe import Recipe  # noqa: E402
-from drr.chexnet.train import History, TrainingError, learning_rate, train  # noqa: E402
+from drr.chexnet.train import TrainingError, train  # noqa: E402
 from drr.datasets import StoredDRRs  # noqa: E402
 from drr.datasets.findings import Finding  # noqa: E402
 from drr.datasets.phantom import thorax, thorax_with_labels  # noqa: E402
@@ -369,20 +369,6 @@ def test_a_damaged_image_is_named_in_one_line(small, tmp_path, workers):
     ) as info:
         train(path, tmp_path / "run", recipe=recipe, accelerator="cpu", workers=workers)
     assert "\n" not in str(info.value)
-
-
-def test_learning_rates():
-    history = History("loss")
-    cosine = Recipe(learning_rate=1.0, schedule="cosine", warm_up_epochs=2, epochs=10)
-    rates = [learning_rate(cosine, position, history) for position in (0, 1, 2, 6, 10)]
-    np.testing.assert_allclose(rates, [0.005, 0.5, 1, 0.5, 0], atol=1e-12)
-    plateau = Recipe(learning_rate=1.0, schedule="plateau")
-    for loss, rate in ((5, 1), (4, 1), (4.5, 0.1), (3, 0.1), (3, 0.01)):
-        history.rows.append({"valid_loss": loss})
-        assert learning_rate(plateau, 0, history) == pytest.approx(rate)
-    assert (history.best, history.epochs_without_gain) == (3, 1)
-    history = History("auroc", [{"valid_auroc": math.nan}, {"valid_auroc": 0.6}])
-    assert history.best == 1
 
 
 def test_training_while_projecting(small, tmp_path):

@@ -14,278 +14,36 @@ lives outside: so a training that was killed goes on as if it had not been.
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import math
 import os
 import platform
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import drr
-from drr.chexnet.curves import curves_svg
 from drr.chexnet.data import Inputs, Parts, class_weights, plain_errors, targets, training_parts
-from drr.chexnet.metrics import auroc
-from drr.chexnet.model import DenseNet121, Model, ModelError, initialise, save_model
+from drr.chexnet.history import History, Row
+from drr.chexnet.model import DenseNet121, ModelError, initialise
 from drr.chexnet.recipe import Recipe, find_recipe
+from drr.chexnet.training import CHECKPOINT_VERSION, Keep, Training, TrainingError
 from drr.datasets.loading import EpochSampler
-from drr.errors import DRRError, MissingDependencyError, WriteError
+from drr.errors import MissingDependencyError, WriteError
 from drr.io.atomic import write_files
 
 try:
     import lightning.pytorch as pl
     import torch
-    from lightning.pytorch.callbacks import Checkpoint
-    from torch import Tensor
     from torch.utils.data import DataLoader
 except ImportError:
     raise MissingDependencyError(
         "training needs PyTorch and Lightning; install them with: pip install 'drr-rate[train]'"
     ) from None
 
-__all__ = ["History", "Training", "TrainingError", "learning_rate", "train"]
-
-CHECKPOINT_VERSION = 1
-
-Row = dict[str, float]
-
-
-class TrainingError(DRRError):
-    """A training that cannot be started, taken up again, or went wrong."""
-
-
-@dataclass
-class History:
-    """The epochs so far, oldest first: `epoch`, `learning_rate`, losses, AUROC.
-
-    Parameters
-    ----------
-    rows
-        A dictionary of numbers for every epoch, `auroc: <label>` among them.
-    monitor
-        `loss` or `auroc`.
-    """
-
-    monitor: str
-    rows: list[Row] = field(default_factory=list)
-
-    @property
-    def best(self) -> int:
-        """Index of the best epoch; -1 before the first."""
-        if not self.rows:
-            return -1
-        return int(np.argmax([self._goodness(row) for row in self.rows]))
-
-    @property
-    def epochs_without_gain(self) -> int:
-        """Since the best one."""
-        return len(self.rows) - 1 - self.best
-
-    def plateaus(self) -> int:
-        """Epochs whose validation loss was not the least so far."""
-        losses = [row["valid_loss"] for row in self.rows]
-        return sum(loss >= min(losses[:i]) for i, loss in enumerate(losses) if i)
-
-    def csv(self) -> str:
-        """A header, and a row for every epoch."""
-        if not self.rows:
-            return ""
-        keys = list(self.rows[0])
-        lines = [",".join(f'"{key}"' if "," in key else key for key in keys)]
-        lines += [",".join(f"{row[key]:.9g}" for key in keys) for row in self.rows]
-        return "\n".join(lines) + "\n"
-
-    def _goodness(self, row: Row) -> float:
-        value = row["valid_auroc"] if self.monitor == "auroc" else -row["valid_loss"]
-        # A macro AUROC of a fold without positives is none.
-        return -math.inf if math.isnan(value) else value
-
-
-def learning_rate(recipe: Recipe, position: float, history: History) -> float:
-    """The learning rate at a place in training.
-
-    Parameters
-    ----------
-    recipe
-        Its schedule.
-    position
-        Epochs done, with the part of the one that is under way.
-    history
-        Of the epochs done.
-    """
-    rate = recipe.learning_rate
-    if position < recipe.warm_up_epochs:
-        return rate * max(position, 0.01) / recipe.warm_up_epochs
-    if recipe.schedule == "plateau":
-        return rate * 0.1 ** history.plateaus()
-    if recipe.schedule == "cosine":
-        rest = max(recipe.epochs - recipe.warm_up_epochs, 1e-9)
-        done = min((position - recipe.warm_up_epochs) / rest, 1.0)
-        return rate * (1 + math.cos(math.pi * done)) / 2
-    return rate
-
-
-class Training(pl.LightningModule):
-    """The network, its loss and its history.
-
-    Parameters
-    ----------
-    network
-        Trained in place.
-    recipe
-        Optimiser, schedule and loss.
-    labels
-        Findings, for the history.
-    weights
-        `(2, labels)` weights of negatives and positives.
-    """
-
-    def __init__(
-        self,
-        network: DenseNet121,
-        recipe: Recipe,
-        labels: tuple[str, ...],
-        weights: NDArray[np.float32],
-    ) -> None:
-        super().__init__()
-        self.network, self.recipe, self.findings = network, recipe, labels
-        self.history = History(recipe.monitor)
-        self.register_buffer("weights", torch.from_numpy(weights), persistent=False)
-        self._sums = [0.0, 0.0]
-        self._seen: list[tuple[Tensor, Tensor]] = []
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        recipe = self.recipe
-        kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
-        return kind(
-            self.network.parameters(),
-            lr=recipe.learning_rate,
-            betas=recipe.betas,
-            eps=recipe.epsilon,
-            weight_decay=recipe.weight_decay,
-        )
-
-    def on_train_epoch_start(self) -> None:
-        self._sums = [0.0, 0.0]
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        position = self.current_epoch + batch_idx / self.trainer.num_training_batches
-        rate = learning_rate(self.recipe, position, self.history)
-        for optimiser in self.trainer.optimizers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        total, count = self.loss(self.network(batch["input"]), batch["target"])
-        if not torch.isfinite(total):
-            raise TrainingError(
-                f"the loss of epoch {self.current_epoch}, step {batch_idx} is not a number; lower "
-                "the learning rate, or use precision 32-true"
-            )
-        self._sums[0] += float(total.detach())
-        self._sums[1] += float(count)
-        return total / count.clamp(min=1)
-
-    def on_validation_epoch_start(self) -> None:
-        self._seen = []
-
-    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        self._seen.append((self.network(batch["input"]).float(), batch["target"]))
-
-    def loss(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the weighted binary cross-entropies of known labels, and how many there are."""
-        known = ~torch.isnan(target)
-        wanted = torch.where(known, target, torch.zeros_like(target))
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(
-            logits.float(), wanted, reduction="none"
-        )
-        weights = self.weights
-        assert isinstance(weights, Tensor)
-        weighted = losses * torch.where(wanted > 0.5, weights[1], weights[0])
-        return (weighted * known).sum(), known.sum()
-
-    def on_train_epoch_end(self) -> None:
-        sums = self._everywhere(torch.tensor(self._sums, dtype=torch.float64)).reshape(-1, 2).sum(0)
-        logits, target = (torch.cat([seen[i] for seen in self._seen]) for i in (0, 1))
-        logits, target = (
-            self._everywhere(values).reshape(-1, len(self.findings)) for values in (logits, target)
-        )
-        total, count = self.loss(logits, target)
-        row: Row = {
-            "epoch": self.current_epoch,
-            "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
-            "train_loss": float(sums[0] / sums[1].clamp(min=1)),
-            "valid_loss": float(total / count.clamp(min=1)),
-        }
-        areas = _areas(target.cpu().numpy(), logits.cpu().numpy())
-        defined = [area for area in areas if not math.isnan(area)]
-        row["valid_auroc"] = float(np.mean(defined)) if defined else math.nan
-        row |= {f"auroc: {n}": a for n, a in zip(self.findings, areas, strict=True)}
-        self.history.rows.append(row)
-        self._seen = []
-
-    def _everywhere(self, values: Tensor) -> Tensor:
-        """The same of all processes."""
-        gathered = self.all_gather(values)
-        assert isinstance(gathered, Tensor)
-        return gathered
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["drr"] = {
-            "version": CHECKPOINT_VERSION,
-            "recipe": self.recipe.to_dict(),
-            "labels": list(self.findings),
-            "history": self.history.rows,
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history.rows = list(checkpoint["drr"]["history"])
-
-
-class _Keep(Checkpoint):
-    """After every epoch: history, checkpoint, and the model where it is the best so far."""
-
-    def __init__(self, folder: Path, extra: int, report: Callable[[Row, bool], object]) -> None:
-        self.folder, self.extra, self.report = folder, extra, report
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Training)
-        history, recipe = pl_module.history, pl_module.recipe
-        best = history.epochs_without_gain == 0
-        content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-        if trainer.is_global_zero:
-            buffer = io.BytesIO()
-            torch.save(content, buffer)
-            if best:
-                row = history.rows[-1]
-                model = Model(
-                    network=pl_module.network,
-                    labels=pl_module.findings,
-                    recipe=recipe,
-                    extra_channels=self.extra,
-                    about={"drr": drr.__version__, "torch": str(torch.__version__), **row},
-                )
-                save_model(self.folder / "model.pt", model)
-            # The checkpoint last: what it says was done is there.
-            write_files(
-                {
-                    self.folder / "history.csv": history.csv().encode(),
-                    self.folder / "curves.svg": curves_svg(history.rows).encode(),
-                    self.folder / "last.ckpt": buffer.getvalue(),
-                },
-                force=True,
-            )
-            self.report(history.rows[-1], best)
-        if recipe.patience and history.epochs_without_gain >= recipe.patience:
-            trainer.should_stop = True
+__all__ = ["TrainingError", "train"]
 
 
 def train(
@@ -389,7 +147,7 @@ def train(
             precision=recipe.precision,  # type: ignore[arg-type]
             max_epochs=recipe.epochs,
             gradient_clip_val=recipe.gradient_clip or None,
-            callbacks=[_Keep(folder, extra, report)],
+            callbacks=[Keep(folder, extra, report)],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -413,15 +171,6 @@ def _loader(
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def _areas(truth: NDArray[np.float32], scores: NDArray[np.float32]) -> list[float]:
-    """AUROC of every finding; NaN where its known labels are all alike."""
-    areas = []
-    for wanted, found in zip(truth.T, scores.T, strict=True):
-        known = ~np.isnan(wanted)
-        areas.append(auroc(wanted[known], found[known]) if known.any() else math.nan)
-    return areas
 
 
 def _run(
