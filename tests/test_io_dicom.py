@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import os
 import shutil
 import tempfile
+import threading
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from pydicom import Dataset, dcmread
@@ -32,6 +37,7 @@ from pydicom.uid import (
 
 import drr
 from drr.errors import ReadError
+from drr.io.dicom_files import quiet
 from drr.io.read import series_in
 
 ROWS, COLUMNS, SLICES = 6, 5, 8
@@ -612,6 +618,79 @@ def test_corrupt_compressed_pixels(tmp_path: Path) -> None:
     dataset.PixelData = dataset.PixelData[:40] + bytes(len(dataset.PixelData) - 40)
     dataset.save_as(file)
     fails(folder, "cannot be decoded")
+
+
+# ---- threads -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, [-1, 0, 0, 0, -1, 0], [0, 1, 0, 0, 0, -1]])
+def test_any_number_of_threads(
+    tmp_path: Path, pixels: np.ndarray, orientation: list[float]
+) -> None:
+    """Supine, prone and sagittal slices, on one thread and on more than there are slices."""
+    normal = np.cross(orientation[:3], orientation[3:])
+    folder = save_series(
+        tmp_path / "ct",
+        pixels,
+        positions=[2.5 * k * normal for k in range(SLICES)],
+        ImageOrientationPatient=orientation,
+    )
+    for threads in (1, 2, 20):
+        volume = drr.read(folder, threads=threads)
+        np.testing.assert_array_equal(volume.stored_order(), hu_of(pixels))
+        assert volume.sha256 == drr.Volume(hu=volume.hu, affine=volume.affine).sha256
+
+
+@pytest.mark.parametrize("threads", [1, 2, 20])
+def test_frames_of_one_file_on_threads(tmp_path: Path, threads: int) -> None:
+    pixels = np.random.default_rng(4).integers(0, 4096, (9, 32, 32)).astype(np.uint16)
+    dataset = enhanced(pixels, [(0, 0, 2.5 * k) for k in range(len(pixels))])
+    expected = pixels.astype(int) * (1 + np.arange(9) % 2)[:, None, None] - 1024
+    path = write(tmp_path / "native.dcm", dataset)
+    np.testing.assert_array_equal(drr.read(path, threads=threads).hu, expected)
+    dataset.compress(RLELossless)
+    (tmp_path / "packed").mkdir()
+    dataset.save_as(tmp_path / "packed" / "rle.dcm")
+    volume = drr.read(tmp_path / "packed" / "rle.dcm", threads=threads)
+    np.testing.assert_array_equal(volume.hu, expected)
+
+
+def test_settings_of_the_process_are_put_back(tmp_path: Path, pixels: np.ndarray) -> None:
+    """Warnings and pydicom's settings, whichever of several reading threads ends last."""
+    folder = save_series(tmp_path / "ct", pixels)
+    filters, mode = list(warnings.filters), pydicom.config.settings.reading_validation_mode
+    with ThreadPoolExecutor(4) as pool:
+        digests = {volume.sha256 for volume in pool.map(drr.read, [folder] * 12)}
+    assert len(digests) == 1
+    assert list(warnings.filters) == filters
+    assert pydicom.config.settings.reading_validation_mode == mode
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_of_a_reading_process_can_read(tmp_path: Path, pixels: np.ndarray) -> None:
+    """Forked while another thread keeps pydicom quiet."""
+    folder = save_series(tmp_path / "ct", pixels)
+    expected = drr.read(folder).sha256
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with quiet():
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait(60)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with contextlib.suppress(BaseException):
+            status = 0 if drr.read(folder).sha256 == expected else 2
+        os._exit(status)
+    leave.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 # ---- bad input -----------------------------------------------------------------------------------
