@@ -37,7 +37,7 @@ from pydicom.uid import (
 
 import drr
 from drr.errors import ReadError
-from drr.io.dicom_files import quiet
+from drr.io.dicom_files import PIXEL_DATA, Source, load_header, pixel_bytes, quiet
 from drr.io.read import series_in
 
 ROWS, COLUMNS, SLICES = 6, 5, 8
@@ -653,6 +653,56 @@ def test_frames_of_one_file_on_threads(tmp_path: Path, threads: int) -> None:
     dataset.save_as(tmp_path / "packed" / "rle.dcm")
     volume = drr.read(tmp_path / "packed" / "rle.dcm", threads=threads)
     np.testing.assert_array_equal(volume.hu, expected)
+
+
+@pytest.mark.parametrize("packed", ["folder", "zip", "frames"])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_plain_pixels_are_read_where_they_lie(
+    tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch, syntax: str, packed: str
+) -> None:
+    """Without parsing a file again."""
+    path = tmp_path / "ct"
+    if packed == "frames":
+        dataset = enhanced(pixels, [(0, 0, 2.5 * k) for k in range(SLICES)])
+        write(path / "enhanced.dcm", dataset, syntax)
+    else:
+        save_series(path, pixels, syntax=syntax)
+    if packed == "zip":
+        path = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", path))
+    expected = drr.read(path).sha256
+
+    def parse(*_: object, **__: object) -> None:
+        raise AssertionError("parsed twice")
+
+    monkeypatch.setattr("drr.io.dicom.load", parse)
+    assert drr.read(path).sha256 == expected
+    monkeypatch.undo()
+    monkeypatch.setattr("drr.io.dicom.pixel_bytes", lambda *_, **__: None)
+    assert drr.read(path).sha256 == expected
+
+
+@pytest.mark.parametrize(
+    ("at", "change"), [(0, b"\xe1"), (4, b"UN"), (6, b"\x01"), (8, b"\xff\xff\xff\xff")]
+)
+def test_odd_pixel_elements_are_left_to_the_parser(
+    tmp_path: Path, pixels: np.ndarray, at: int, change: bytes
+) -> None:
+    path = write(tmp_path / "ct.dcm", ct_slice(pixels[0], (0, 0, 0)))
+    raw = bytearray(path.read_bytes())
+    start = raw.rindex(PIXEL_DATA)
+    source = Source("ct.dcm", lambda: path.open("rb"))
+    dataset, found = load_header(source, limit=1 << 20) or (Dataset(), -1)
+    assert found == start
+    assert pixel_bytes(source, dataset, start, limit=1 << 20) == pixels[0].tobytes()
+    assert pixel_bytes(source, dataset, start, limit=10) is None
+    assert pixel_bytes(source, dataset, -1, limit=1 << 20) is None
+    raw[start + at : start + at + len(change)] = change
+    path.write_bytes(raw)
+    assert pixel_bytes(source, dataset, start, limit=1 << 33) is None
+    path.write_bytes(raw[:-1])
+    assert pixel_bytes(source, dataset, start, limit=1 << 33) is None
+    path.unlink()
+    assert pixel_bytes(source, dataset, start, limit=1 << 33) is None
 
 
 def test_settings_of_the_process_are_put_back(tmp_path: Path, pixels: np.ndarray) -> None:

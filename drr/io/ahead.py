@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +17,7 @@ __all__ = ["read_ahead"]
 
 def read_ahead(
     paths: Iterable[str | os.PathLike[str]], **options: Any
-) -> Iterator[Callable[[], Volume]]:
+) -> Generator[Callable[[], Volume], None, None]:
     """Read volumes in the background, in order, one ahead of the caller.
 
     The first is read with all threads, the others with one, since the caller keeps the rest busy.

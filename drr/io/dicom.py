@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
-from drr.io.dicom_files import IDENTIFIERS, integer, load, text
+from drr.io.dicom_files import IDENTIFIERS, integer, load, pixel_bytes, text
 from drr.io.dicom_pixels import Pixels
 from drr.io.dicom_series import Header, Series, choose_series, is_localizer, open_scan
 from drr.io.slices import SAME_POSITION, resample, stack_slices
@@ -228,7 +228,10 @@ def _read_frames(
 def _pixels(path: Path, header: Header, limit: int) -> Pixels:
     source = header.source
     name = str(path) if path.name == source.label else f"{path}: {source.label}"
-    dataset = load(source, pixels=True, limit=limit, name=str(path))
+    data = pixel_bytes(source, header.dataset, header.pixels_at, limit=limit)
+    if data is not None:
+        return Pixels(header.dataset, data, name=name, limit=limit)
+    dataset = load(source, limit=limit, name=str(path))
     if dataset is None:
         raise ReadError(f"{name}: changed while it was read; try again")
     return Pixels(dataset, name=name, limit=limit)

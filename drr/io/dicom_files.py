@@ -9,6 +9,7 @@ import stat
 import threading
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,9 @@ __all__ = [
     "integer",
     "is_dicom",
     "load",
+    "load_header",
     "open_zip",
+    "pixel_bytes",
     "printable",
     "quiet",
     "text",
@@ -83,6 +86,11 @@ HEADER = (
     "ModalityLUTSequence",
     "AcquisitionNumber",
     "InstanceNumber",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
     "PixelPaddingValue",
     "PixelRepresentation",
     "LossyImageCompression",
@@ -109,6 +117,9 @@ PIXELS = (
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+PIXEL_DATA = b"\xe0\x7f\x10\x00"  # the tag (7FE0,0010), little-endian
+UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -178,8 +189,8 @@ def open_zip(path: Path, limit: int) -> Iterator[list[Source]]:
         ]
 
 
-def load(source: Source, *, pixels: bool = False, limit: int, name: str = "") -> Dataset | None:
-    """Parse one file: what `HEADER` lists or, with `pixels`, what `PIXELS` lists.
+def load(source: Source, *, limit: int, name: str = "") -> Dataset | None:
+    """Parse what `PIXELS` lists of one file.
 
     Returns None for a file that is not DICOM.
 
@@ -188,6 +199,46 @@ def load(source: Source, *, pixels: bool = False, limit: int, name: str = "") ->
     ReadError
         For DICOM that cannot be parsed.
     """
+    found = _load(source, PIXELS, limit=limit, name=name)
+    return None if found is None else found[0]
+
+
+def load_header(source: Source, *, limit: int) -> tuple[Dataset, int] | None:
+    """Parse what `HEADER` lists, as `load` does; and the byte where parsing ended, at the pixels.
+
+    The place is that in the file itself, or -1 where the file is not read as it is.
+    """
+    return _load(source, HEADER, limit=limit, name="")
+
+
+def pixel_bytes(source: Source, dataset: Dataset, at: int, *, limit: int) -> bytes | None:
+    """Uncompressed little-endian pixel data, read without parsing the file once more.
+
+    Returns None where it is not found at the byte `at`, whole and as the standard has it; `load`
+    then tells what is there.
+    """
+    syntax = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", ""))
+    if at < 0 or syntax not in (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN.decode()):
+        return None
+    explicit = syntax != IMPLICIT_LITTLE_ENDIAN
+    try:
+        with source.open() as file:
+            file.seek(at)
+            head = file.read(12 if explicit else 8)
+            size = int.from_bytes(head[-4:], "little")
+            if head[:4] != PIXEL_DATA or size > limit or size == UNDEFINED_LENGTH:
+                return None
+            if explicit and head[4:8] not in (b"OW\0\0", b"OB\0\0"):
+                return None
+            data = file.read(size)
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error):
+        return None
+    return data if len(data) == size else None
+
+
+def _load(
+    source: Source, keywords: Sequence[str], *, limit: int, name: str
+) -> tuple[Dataset, int] | None:
     label = f"{name}: {source.label}" if name else source.label
     try:
         with source.open() as file:
@@ -199,7 +250,8 @@ def load(source: Source, *, pixels: bool = False, limit: int, name: str = "") ->
                 stream = io.BytesIO(_inflate(head + file.read(limit), label, limit))
             else:
                 file.seek(0)
-            return _parse(stream, PIXELS if pixels else HEADER, stop=not pixels)
+            dataset = _parse(stream, keywords, stop=keywords is HEADER)
+            return dataset, stream.tell() if stream is file else -1
     except ReadError:
         raise
     except PermissionError:

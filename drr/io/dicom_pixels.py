@@ -28,7 +28,9 @@ class Pixels:
     Parameters
     ----------
     dataset
-        Parsed with its pixel data.
+        Parsed, with its pixel data unless they are given.
+    data
+        Uncompressed pixel data.
     name
         What error messages call the file.
     limit
@@ -40,8 +42,11 @@ class Pixels:
         For pixels that are absent, truncated, not grey or not decodable.
     """
 
-    def __init__(self, dataset: Dataset, *, name: str, limit: int) -> None:
+    def __init__(
+        self, dataset: Dataset, data: bytes | None = None, *, name: str, limit: int
+    ) -> None:
         self._dataset = dataset
+        self._data = data
         self.name = name
         self.frames = max(integer(dataset, "NumberOfFrames", 1), 1)
         self._shape = (integer(dataset, "Rows"), integer(dataset, "Columns"))
@@ -68,7 +73,7 @@ class Pixels:
         from pydicom.uid import ImplicitVRLittleEndian
 
         dataset, name = self._dataset, self.name
-        if "PixelData" not in dataset:
+        if self._data is None and "PixelData" not in dataset:
             raise ReadError(f"{name}: has no whole pixel data, so it is truncated; copy it again")
         if not getattr(dataset, "file_meta", None) or "TransferSyntaxUID" not in dataset.file_meta:
             from pydicom.dataset import FileMetaDataset
@@ -95,7 +100,7 @@ class Pixels:
             )
 
     def _native(self) -> NDArray[Any]:
-        data = self._dataset.PixelData
+        data = self._dataset.PixelData if self._data is None else self._data
         dtype = np.dtype(f"{'i' if self._signed else 'u'}{self._allocated // 8}")
         dtype = dtype.newbyteorder("<" if self._syntax.is_little_endian else ">")
         count = self.frames * self._shape[0] * self._shape[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drr.errors import ReadError
-from drr.io.dicom_files import Source, dicom_files, integer, load, open_zip, text
+from drr.io.dicom_files import Source, dicom_files, integer, load_header, open_zip, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -54,6 +54,7 @@ class Header:
 
     source: Source
     dataset: Dataset
+    pixels_at: int = -1  # as `load_header` has it
 
     @property
     def frames(self) -> int:
@@ -159,21 +160,22 @@ def _scan(path: Path, sources: list[Source], own: Source | None, limit: int) -> 
     damaged = []
     own_uid = None
     if own is not None:
-        dataset = load(own, limit=limit)
-        if dataset is None:
+        found = load_header(own, limit=limit)
+        if found is None:
             raise ReadError(f"{path}: not DICOM")
-        own_uid = text(dataset, "SeriesInstanceUID")
+        own_uid = text(found[0], "SeriesInstanceUID")
     for source in sources:
         try:
-            dataset = load(source, limit=limit)
+            found = load_header(source, limit=limit)
         except ReadError:
             damaged.append(source.label)
             continue
-        if dataset is None or text(dataset, "SOPClassUID") == MEDIA_DIRECTORY:
+        if found is None or text(found[0], "SOPClassUID") == MEDIA_DIRECTORY:
             continue
+        dataset, pixels_at = found
         uid = text(dataset, "SeriesInstanceUID")
         if own_uid is None or uid == own_uid:
-            groups.setdefault(uid, []).append(Header(source, dataset))
+            groups.setdefault(uid, []).append(Header(source, dataset, pixels_at))
     if not groups:
         if damaged:
             raise ReadError(f"{path}: its DICOM is damaged ({damaged[0]}); copy it again")
