@@ -25,9 +25,9 @@ from drr.datasets.schema import (
     FORMAT,
     PIXELS,
     SCHEMA_VERSION,
-    VIEW_DATASETS,
     content_digest,
     text_dtype,
+    walk,
 )
 from drr.datasets.study import Problem
 from drr.errors import WriteError
@@ -38,19 +38,15 @@ if TYPE_CHECKING:
 
 __all__ = ["assemble", "plan_of"]
 
-_MADE = ("notes", "source_sha256", "voxels_sha256")
+_BLOCK = 256  # rows that are held in memory
 
 
 @dataclass
-class _Gathered:
-    """The small columns of all parts that have images, and who has none."""
+class _Found:
+    """What the parts hold: who has images, what each column is like, and who has none."""
 
     indices: list[int] = field(default_factory=list)
-    samples: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in _MADE})
-    views: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
-    images: dict[tuple[str, str], tuple[tuple[int, ...], np.dtype, dict[str, Any]]] = field(
-        default_factory=dict
-    )
+    columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
 
 
@@ -75,11 +71,11 @@ def assemble(
     WriteError
         For a full disk and the like. Nothing half-written is left, and the parts are kept.
     """
-    gathered = _gather(plan, paths, killed)
-    _check_space(paths, gathered.indices, out)
+    found = _examine(paths, killed)
+    _check_space(paths, found.indices, out)
     part = out.with_name(f".{out.name}.assembling")
     try:
-        digest = _write(plan, paths, gathered, part)
+        digest = _write(plan, paths, found, part)
         _to_disk(part)
         os.replace(part, out)
     except BaseException as error:
@@ -90,7 +86,7 @@ def assemble(
                 "are kept and the same command goes on"
             ) from None
         raise
-    return digest, len(gathered.indices)
+    return digest, len(found.indices)
 
 
 def plan_of(path: Path) -> str | None:
@@ -106,55 +102,54 @@ def plan_of(path: Path) -> str | None:
     return None
 
 
-def _gather(plan: Plan, paths: Sequence[Path], killed: Mapping[int, str]) -> _Gathered:
-    found = _Gathered()
-    shapes: dict[tuple[str, str], tuple[int, ...]] = {}
+def _examine(paths: Sequence[Path], killed: Mapping[int, str]) -> _Found:
+    found = _Found()
     for index, path in enumerate(paths):
         if index in killed:
             found.failures[index] = killed[index]
             continue
         with open_part(path) as part:
-            if reason := str(part.attrs["reason"]):
+            reason = str(part.attrs["reason"]) or _odd(part, found)
+            if reason:
                 found.failures[index] = reason
                 continue
-            for view, group in part["views"].items():
-                for name in PIXELS:
-                    if name in group:
-                        shapes.setdefault((view, name), group[name].shape)
-            odd = [
-                f"{view} is {part['views'][view][name].shape[-2:]} pixels and the first "
-                f"{shape[-2:]}"
-                for (view, name), shape in shapes.items()
-                if part["views"][view][name].shape != shape
-            ]
-            if odd:
-                found.failures[index] = f"{odd[0]}; all samples of a view are of one size"
-                continue
             found.indices.append(index)
-            for name in _MADE:
-                found.samples[name].append(part["samples"][name].asstr()[0])
-            for view, group in part["views"].items():
-                columns = found.views.setdefault(view, {})
-                for name, dataset in group.items():
-                    if name in PIXELS:
-                        filters = {
-                            "compression": dataset.compression,
-                            "compression_opts": dataset.compression_opts,
-                            "shuffle": dataset.shuffle,
-                            "chunks": dataset.chunks,
-                        }
-                        found.images[view, name] = (dataset.shape[1:], dataset.dtype, filters)
-                    else:
-                        text = dataset.dtype.kind == "O"
-                        value = dataset.asstr()[0] if text else dataset[0]
-                        columns.setdefault(name, []).append(value)
+            if not found.columns:
+                found.columns = {name: _like(dataset) for name, dataset in walk(part)}
     return found
 
 
-def _write(plan: Plan, paths: Sequence[Path], found: _Gathered, target: Path) -> str:
+def _odd(part: h5py.File, found: _Found) -> str:
+    """Why a part does not go with the first; empty if it does."""
+    for name, like in found.columns.items():
+        here, there = part[name].shape[1:], like["shape"]
+        if here != there:
+            return (
+                f"{name} is {here[-2:]} pixels and the first {there[-2:]}; all samples of a view "
+                "are of one size"
+            )
+    return ""
+
+
+def _like(dataset: h5py.Dataset) -> dict[str, Any]:
+    """Options of `create_dataset` for many such rows."""
+    options = {"shape": dataset.shape[1:], "dtype": dataset.dtype}
+    if dataset.dtype.kind == "O":
+        options["dtype"] = text_dtype()
+    if dataset.chunks is not None:
+        options |= {
+            "chunks": dataset.chunks,
+            "compression": dataset.compression,
+            "compression_opts": dataset.compression_opts,
+            "shuffle": dataset.shuffle,
+        }
+    return options
+
+
+def _write(plan: Plan, paths: Sequence[Path], found: _Found, target: Path) -> str:
     import h5py
 
-    with h5py.File(target, "w", libver=("earliest", "v112")) as file:
+    with h5py.File(target, "w") as file:
         for name, value in _attributes(plan).items():
             file.attrs[name] = value
         for path, values in _columns(plan, found).items():
@@ -163,31 +158,41 @@ def _write(plan: Plan, paths: Sequence[Path], found: _Gathered, target: Path) ->
         for split in sorted({name for name in splits if name}):
             members = [row for row, name in enumerate(splits) if name == split]
             file[f"splits/{split}"] = np.array(members, np.int64)
-        for view in plan.configuration.view_names:
-            for name, values in found.views.get(view, {}).items():
-                _put(file, f"views/{view}/{name}", VIEW_DATASETS[name].dtype, values)
-        _copy_images(file, paths, found)
+        if not found.columns:  # not one CT could be used
+            for name in ("notes", "source_sha256", "voxels_sha256"):
+                _put(file, f"samples/{name}", "text", [])
+            file.create_group("views")
+        _copy(file, paths, found)
         digest = content_digest(file)
         file.attrs["content_sha256"] = digest
     return digest
 
 
-def _copy_images(file: h5py.File, paths: Sequence[Path], found: _Gathered) -> None:
-    """Chunk by chunk, as they were compressed."""
-    targets = {
-        key: file.create_dataset(
-            f"views/{key[0]}/{key[1]}", (len(found.indices), *shape), dtype, **filters
-        )
-        for key, (shape, dtype, filters) in found.images.items()
-    }
-    for row, index in enumerate(found.indices):
-        with open_part(paths[index]) as part:
-            for (view, name), target in targets.items():
-                source = part["views"][view][name].id
-                for number in range(source.get_num_chunks()):
-                    offset = source.get_chunk_info(number).chunk_offset
-                    mask, content = source.read_direct_chunk(offset)
-                    target.id.write_direct_chunk((row, *offset[1:]), content, mask)
+def _copy(file: h5py.File, paths: Sequence[Path], found: _Found) -> None:
+    """Everything that parts hold, row after row; images as they were compressed."""
+    count = len(found.indices)
+    for name, like in found.columns.items():
+        file.create_dataset(name, **like | {"shape": (count, *like["shape"])})
+    images = [name for name in found.columns if name.rsplit("/", 1)[-1] in PIXELS]
+    columns = [name for name in found.columns if name not in images]
+    for start in range(0, count, _BLOCK):
+        values: dict[str, list[Any]] = {name: [] for name in columns}
+        block = found.indices[start : start + _BLOCK]
+        for row, index in enumerate(block, start):
+            with open_part(paths[index]) as part:
+                for name in columns:
+                    values[name].append(part[name][0])
+                for name in images:
+                    _copy_chunks(part[name].id, file[name].id, row)
+        for name in columns:
+            file[name][start : start + len(block)] = values[name]
+
+
+def _copy_chunks(source: Any, target: Any, row: int) -> None:
+    for number in range(source.get_num_chunks()):
+        offset = source.get_chunk_info(number).chunk_offset
+        mask, content = source.read_direct_chunk(offset)
+        target.write_direct_chunk((row, *offset[1:]), content, mask)
 
 
 def _attributes(plan: Plan) -> dict[str, Any]:
@@ -207,8 +212,8 @@ def _attributes(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _columns(plan: Plan, found: _Gathered) -> dict[str, Any]:
-    """Everything but views and splits, by path."""
+def _columns(plan: Plan, found: _Found) -> dict[str, Any]:
+    """What the plan says of the samples that there are, by path."""
     keep = plan.configuration.keep_identifiers
     cohort = plan.cohort
     studies = [cohort.studies[index] for index in found.indices]
@@ -244,7 +249,6 @@ def _columns(plan: Plan, found: _Gathered) -> dict[str, Any]:
         "problems/reason": [p.reason for p in cohort.problems],
         "notes": cohort.notes,
     }
-    columns |= {f"samples/{name}": values for name, values in found.samples.items()}
     for name in ("clinical_information", "technique", "findings", "impressions"):
         columns[f"reports/{name}"] = [getattr(s.report, name) for s in studies]
     return columns

@@ -36,6 +36,7 @@ __all__ = [
     "pixels_digest",
     "quantise_line_integrals",
     "quantise_thickness",
+    "schema_table",
     "text_dtype",
 ]
 
@@ -145,6 +146,19 @@ PIXELS = (*IMAGES, "masks")
 MASK_STEP_MM = 0.01
 
 LEVELS = 65535
+_BLOCK = 4096
+
+
+def schema_table() -> str:
+    """The layout as Markdown, for the documentation."""
+    lines = ["| attribute | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in ATTRIBUTES.items()]
+    lines += ["", "| dataset | type | rows | meaning |", "|---|---|---|---|"]
+    views = {f"views/<view>/{name}": column for name, column in VIEW_DATASETS.items()}
+    splits = {"splits/<split>": Column("int64", "any", "rows of the split's samples")}
+    for name, column in (DATASETS | splits | views).items():
+        lines.append(f"| `{name}` | {column.dtype} | {column.length} | {column.meaning} |")
+    return "\n".join(lines)
 
 
 def text_dtype() -> Any:
@@ -225,10 +239,14 @@ def content_digest(file: h5py.File) -> str:
         digest.update(json.dumps([path, str(dataset.dtype), list(dataset.shape)]).encode())
         if path.rsplit("/", 1)[-1] in PIXELS and path.startswith("views/"):
             continue
-        if dataset.dtype.kind == "O":
-            digest.update(json.dumps(list(dataset.asstr()[...])).encode())
-        else:
-            digest.update(np.ascontiguousarray(dataset[...]).tobytes())
+        text = dataset.dtype.kind == "O"
+        # In blocks: the records of a large data set need not fit into memory.
+        for start in range(0, len(dataset), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            if text:
+                digest.update(json.dumps(list(dataset.asstr()[rows])).encode())
+            else:
+                digest.update(np.ascontiguousarray(dataset[rows]).tobytes())
     return digest.hexdigest()
 
 

@@ -213,6 +213,14 @@ def test_images_of_another_size_are_failures(source: Path, tmp_path: Path) -> No
         assert "(32, 48) pixels and the first (48, 48)" in file["failures/reason"].asstr()[0]
 
 
+def test_a_cohort_of_bad_cts_is_a_file_of_failures(source: Path, tmp_path: Path) -> None:
+    bad = plan(source, count=4)
+    bad = replace(bad, cohort=replace(bad.cohort, studies=bad.cohort.studies[3:]))
+    result = build(bad, tmp_path / "out.h5", workers=1)
+    assert (result.samples, result.failures) == (0, 1)
+    assert verify(result.path).problems == ()
+
+
 def test_a_rehearsal_measures(source: Path) -> None:
     found = rehearse(plan(source))
     assert found["total_bytes"] == 12 * found["bytes"] > 0

@@ -15,8 +15,17 @@ from drr.datasets.schema import (
     pixels_digest,
     quantise_line_integrals,
     quantise_thickness,
+    schema_table,
     text_dtype,
 )
+
+
+def test_the_documented_table_is_the_schema() -> None:
+    document = Path(__file__).resolve().parent.parent / "docs" / "dataset.md"
+    text = document.read_text(encoding="utf-8")
+    table = text.partition("<!-- schema -->")[2].partition("<!-- end of schema -->")[0]
+    # To renew it: print(drr.datasets.schema.schema_table())
+    assert table.strip() == schema_table()
 
 
 def test_stored_line_integrals_are_within_half_a_step() -> None:
