@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from dataset_file import write_dataset
 
 from drr.cli import main
-from drr.cli.prepare import _cohort
 from drr.datasets.nifti_file import nifti_bytes
 from drr.datasets.phantom import thorax
 from drr.datasets.prepared_store import PreparedStore
@@ -49,14 +48,6 @@ def test_prepare(scans, tmp_path):
     code, output = run("prepare", "--check", tmp_path / "store")
     assert code == 2
     assert "bytes have changed" in output
-
-
-def test_one_scan_and_dicom_folders(scans, tmp_path):
-    cohort = _cohort(scans / "ct0.nii")
-    assert [(s.sample, s.path) for s in cohort.studies] == [("ct0", "ct0.nii")]
-    (tmp_path / "dicom").mkdir()
-    (tmp_path / "dicom" / "a.dcm").write_bytes(b"")
-    assert [s.path for s in _cohort(tmp_path / "dicom").studies] == ["dicom"]
 
 
 @pytest.mark.parametrize(

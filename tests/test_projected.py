@@ -276,7 +276,9 @@ print(json.dumps(used))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize("count", [500, pytest.param(20_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "count", [500, pytest.param(20_000, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
+)
 def test_memory_stays_flat(store, count):
     done = subprocess.run(
         [sys.executable, "-c", SOAK, str(store.folder), str(count)],

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from drr.cli.console import is_quiet, note, progress, quiet_option
-
-if TYPE_CHECKING:
-    from drr.datasets.study import Cohort
 
 __all__ = ["command"]
 
@@ -35,10 +31,10 @@ def command(
 ) -> None:
     """Prepare the CTs of SOURCE for projection while training.
 
-    SOURCE is a download of CT-RATE, with its labels and patients, or a CT or a folder of CTs, each
-    of a patient of its own and without labels. Couch and padding are removed, the scans cropped to
-    the body and written to a folder from which ProjectedDRRs and 'drr train' map them into memory.
-    A run that was interrupted goes on where it was.
+    SOURCE is what 'drr build' takes: a CSV table, a download of CT-RATE, or a folder of CTs. Couch
+    and padding are removed, the scans cropped to the body and written to a folder from which
+    ProjectedDRRs and 'drr train' map them into memory. A run that was interrupted goes on where it
+    was.
     """
     from drr.datasets.prepared_store import PreparedStore, prepare_store
 
@@ -53,7 +49,9 @@ def command(
         return
     if output is None:
         raise click.UsageError("give the folder of the store: -o FOLDER")
-    cohort = _cohort(source)
+    from drr.datasets.source import open_source
+
+    cohort = open_source(source)
     with progress(len(cohort), "Preparing") as advance:
         store = prepare_store(
             cohort,
@@ -70,21 +68,3 @@ def command(
         note(f"{name} was left out: {reason}")
     if not is_quiet():
         click.echo(f"{output}: {len(store)} of {len(cohort)} scans, {store.bytes / 1e6:.0f} MB")
-
-
-def _cohort(source: Path) -> Cohort:
-    """The studies of CT-RATE with all that its tables say, or of CTs of which nothing is known."""
-    from drr.cli.inputs import find_cts
-    from drr.datasets.ctrate import find_ct_rate, is_ct_rate
-    from drr.datasets.study import Cohort, Study, sample_from_path
-
-    if source.is_dir() and is_ct_rate(source):
-        return find_ct_rate(source)
-    # The folder itself is the CT where it holds DICOM files.
-    root = source.absolute().parent
-    studies = []
-    for ct in find_cts([str(source)]):
-        path = ct.path.absolute().relative_to(root).as_posix()
-        name = sample_from_path(f"{ct.name}.nii")
-        studies.append(Study(sample=name, patient=name, path=path))
-    return Cohort(kind="folder", root=root, studies=tuple(studies))
