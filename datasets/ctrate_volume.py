@@ -89,7 +89,11 @@ def _blank_header(path: Path) -> str:
         if not sform and not qform:
             return "neither sform nor qform"
         matrix = np.array(header.get_sform() if sform else header.get_qform(), np.float64)
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.spatialimages.HeaderDataError):
+    except (
+        *(OSError, EOFError, ValueError, zlib.error),
+        nibabel.spatialimages.HeaderDataError,
+        nibabel.wrapstruct.WrapStructError,
+    ):
         return ""  # reading the file says what is wrong with it
     steps = np.abs(matrix[:3, :3])
     # Images without geometry are written with voxels of 1 mm along the axes, in either frame.
