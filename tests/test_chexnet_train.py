@@ -328,6 +328,12 @@ def test_a_class_without_positives(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_data_without_labels(tmp_path):
+    path = write_dataset(tmp_path / "set.h5", np.zeros((8, 64, 64)), labels=[], label_names=[])
+    with pytest.raises(DatasetError, match="has no labels"):
+        train(path, tmp_path / "run", recipe=TINY)
+
+
 def test_inputs(file):
     data = open_data(file)
     recipe = Recipe(**{**TINY.to_dict(), "channels": 3, "normalisation": "imagenet"})

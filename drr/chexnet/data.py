@@ -197,6 +197,8 @@ def training_parts(
     shape = (recipe.image_size, recipe.image_size)
     common: dict[str, Any] = {"labels": recipe.labels or None, "seed": recipe.seed, "view": view}
     everything = open_data(data, shape=shape, policy=recipe.policy, **common)
+    if not everything.pathologies:
+        raise DatasetError(f"{data}: has no labels; there is nothing to learn from it")
     steady = open_data(data, shape=shape, policy=None, **common)
     notes: list[str] = []
     if any(everything.splits):
