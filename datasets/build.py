@@ -296,6 +296,7 @@ class _Ledger:
         known: dict[str, Any] = {
             "sample": sample,
             "process": outcome.process,
+            "processor_seconds": round(outcome.processor_seconds, 4),
             "seconds": {step: round(value, 4) for step, value in outcome.seconds.items()},
         }
         if not outcome.reason:

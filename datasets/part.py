@@ -121,6 +121,8 @@ class Outcome:
         Traceback of what should not happen, for the log.
     seconds
         By step: `hash`, `read`, `prepare`, `project`, `store`.
+    processor_seconds
+        Of all threads together.
     size
         Bytes of the part.
     memory
@@ -133,6 +135,7 @@ class Outcome:
     lasting: bool = True
     trace: str = ""
     seconds: Mapping[str, float]
+    processor_seconds: float = 0.0
     size: int = 0
     memory: int = 0
     process: str = ""
@@ -163,7 +166,7 @@ def make_part(
         When the part cannot be written: every other would fail, too. Whatever is wrong with the
         study is the part's reason instead.
     """
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     made: Made | None = None
     reason = trace = state = ""
     lasting = True
@@ -197,6 +200,7 @@ def make_part(
         lasting=lasting,
         trace=trace,
         seconds=seconds,
+        processor_seconds=time.process_time() - processor,
         size=size,
         memory=_most_memory(),
         process=f"{platform.node()}:{os.getpid()}",

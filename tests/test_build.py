@@ -23,7 +23,8 @@ from tiny_cohort import OPTIONS, write_cohort
 from drr.datasets.build import BuildError, Progress, build, parts_folder, rehearse
 from drr.datasets.ctrate import find_ct_rate
 from drr.datasets.plan import Configuration, Plan
-from drr.datasets.schema import DatasetError
+from drr.datasets.schema import DatasetError, walk
+from drr.datasets.source import open_source
 from drr.datasets.study import Study
 from drr.datasets.verify import verify
 from drr.errors import WriteError
@@ -95,6 +96,7 @@ def test_the_log_says_what_happened(built: tuple[Path, str]) -> None:
     assert kinds.count("failed") == 1
     assert kinds[-1] == "finish"
     assert set(found[1]["seconds"]) >= {"read", "prepare", "project", "store"}
+    assert found[1]["processor_seconds"] > 0
 
 
 def test_more_workers_make_the_same(source: Path, built: tuple[Path, str], tmp_path: Path) -> None:
@@ -414,3 +416,30 @@ def digest(path: Path) -> str:
         pixels = file["views/pa/picture"][...]
         assert np.ptp(pixels) > 100
         return str(file.attrs["content_sha256"])
+
+
+def test_real_scans_from_a_table(test_data: Path, tmp_path: Path) -> None:
+    root = tmp_path / "source"
+    root.mkdir()
+    for name in ("lidc_idri_0001", "lung_dx_a0001"):
+        shutil.copytree(test_data / "ct" / name, root / name)
+    (root / "cohort.csv").write_text(
+        "path,patient,split,sex,label:Lung nodule,Manufacturer\n"
+        "lidc_idri_0001/cxr.nii.gz,lidc-1,train,,1,GE\n"
+        "lung_dx_a0001/a0001_5mm_kernelB_dicom.zip,dx-1,valid,F,,\n"
+    )
+    cohort = open_source(root / "cohort.csv")
+    views = (parse_view("pa", shape=(96, 96)), parse_view("ll", shape=(96, 96)))
+    both = Plan(cohort=cohort, configuration=Configuration(views=views))
+    result = build(both, tmp_path / "out.h5", workers=1)
+    assert (result.samples, result.failures) == (2, 0)
+    with h5py.File(result.path) as file:
+        assert file["samples/labels"][...].tolist() == [[1], [-128]]
+        assert json.loads(file["samples/metadata"].asstr()[0]) == {"Manufacturer": "GE"}
+        for view in ("pa", "ll"):
+            for picture in file[f"views/{view}/picture"]:
+                assert 40 < picture.mean() < 215
+                assert picture.std() > 30
+        texts = [text for name, data in walk(file) if data.dtype.kind == "O" for text in data[...]]
+        assert not [t for t in texts if str(tmp_path).encode() in t or b"1.3.6.1.4.1.14519" in t]
+    assert verify(result.path, source=root, remake=2).problems == ()
