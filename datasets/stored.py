@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from drr.randomisation import Policy
 
-__all__ = ["StoredDRRs"]
+__all__ = ["StoredDRRs", "open_dataset"]
 
 # A side marker on a lateral names the side at the detector.
 _MARKERS = {"ll": "LL", "rl": "RR"}
@@ -91,7 +91,7 @@ class StoredDRRs(Samples):
         self.seed = seed
         self._file: h5py.File | None = None
         self._process = 0
-        with _open(self.path) as opened:
+        with open_dataset(self.path) as opened:
             name = _view(opened, view, self.path)
             group = opened["views"][name]
             if quantity not in group:
@@ -165,7 +165,7 @@ class StoredDRRs(Samples):
     def _images(self) -> Any:
         # A handle must not cross a fork: parent and child would share HDF5's state of the file.
         if self._file is None or self._process != os.getpid():
-            self._file, self._process = _open(self.path), os.getpid()
+            self._file, self._process = open_dataset(self.path), os.getpid()
             self._dataset = self._file[f"views/{self.view}/{self.quantity}"]
         return self._dataset
 
@@ -180,7 +180,14 @@ class StoredDRRs(Samples):
         return copied
 
 
-def _open(path: Path) -> h5py.File:
+def open_dataset(path: Path) -> h5py.File:
+    """The file of a data set, for reading.
+
+    Raises
+    ------
+    DatasetError
+        For a file that is none, cannot be opened or has another version.
+    """
     import h5py
 
     try:
