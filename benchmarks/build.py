@@ -4,7 +4,7 @@
 
 Phantoms of 512 x 512 voxels and 300 slices as `.nii.gz`, in CT-RATE's folders; PA and left lateral
 in the film look. Two files are made and linked under many names, so reading is from memory, not
-from from disk. There are as many processors as workers. Time a CT is that between the first parts and
+from disk. There are as many processors as workers. Time a CT is that between the first parts and
 the last, without the start of workers, which is given apart. Processor seconds, of all threads, are
 what the projection counts with: other work on the machine changes them little. `inflating` is
 decompression alone, by the reader's own inflater.
