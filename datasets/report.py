@@ -119,7 +119,7 @@ def _body(
     file: h5py.File, name: str, samples: int, pixels: int
 ) -> tuple[str, list[dict[str, Any]]]:
     labels = _texts(file, "label_names")
-    codes = file["samples/labels"][...].reshape(-1, len(labels))
+    codes = file["samples/labels"][...]
     splits, patients = _texts(file, "samples/split"), _texts(file, "samples/patient")
     sexes, ages = _texts(file, "samples/sex"), file["samples/age"][...]
     scans = _texts(file, "samples/scan")

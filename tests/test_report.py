@@ -150,6 +150,20 @@ def test_line_integrals_are_shown_where_there_are_no_pictures(built: Path, tmp_p
     assert "View pa (line integrals from 0 to 10)" in report_page(path)
 
 
+def test_data_sets_without_labels_splits_or_samples(built: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bare.h5"
+    shutil.copy(built, path)
+    with h5py.File(path, "a") as file:
+        file["samples/split"][...] = np.array([""] * 5, object)
+        for name in ("label_names", "samples/labels"):
+            del file[name]
+        file.create_dataset("label_names", shape=(0,), dtype=text_dtype())
+        file["samples/labels"] = np.zeros((5, 0), np.int8)
+    page = report_page(path)
+    assert "The data set has no labels." in page
+    assert "(none)" in page
+
+
 def test_damage_and_bad_options_are_named(built: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged.h5"
     shutil.copy(built, path)
@@ -222,7 +236,10 @@ def test_enlarging_by_keyboard(browser: Any, built: Path, tmp_path: Path) -> Non
     first = name.text
     with h5py.File(built) as file:
         assert first.startswith(file["samples/name"].asstr()[0])
-    width = browser.execute_script("return document.getElementById('dialog-image').naturalWidth")
+    width = browser.execute_async_script(
+        "const image = document.getElementById('dialog-image'), done = arguments[0];"
+        "image.decode().then(() => done(image.naturalWidth), () => done(0))"
+    )
     assert width == 40
     browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
     assert name.text != first
