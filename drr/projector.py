@@ -165,7 +165,7 @@ def project(
         names the one that ran.
     backend
         `cpu`; `cuda` for an NVIDIA GPU; `auto` takes the GPU when one answers and can, else the
-        CPU. Masks are always projected by the CPU.
+        CPU. Masks and the look `drr-rate` are always projected by the CPU.
     threads
         CPU threads; all available ones by default.
     anti_aliasing
@@ -213,10 +213,6 @@ def project(
             raise ProjectionError(
                 "the look 'drr-rate' is the published recipe, which takes a Volume as it was read "
                 "and settles everything else; leave the other options out"
-            )
-        if backend == "cuda":
-            raise ProjectionError(
-                "the look 'drr-rate' is computed by the CPU only; use backend='auto' or 'cpu'"
             )
         published = [_published(volume, view, threads) for view in wanted]
         return published[0] if single else published
