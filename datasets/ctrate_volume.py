@@ -33,7 +33,7 @@ SAME_SPACING = 0.01
 """Relative difference of spacing beyond which header and table are said to disagree."""
 
 
-def read_ct_rate(path: Path, *, metadata: Mapping[str, str]) -> Volume:
+def read_ct_rate(path: Path, *, metadata: Mapping[str, str], threads: int | None = None) -> Volume:
     """Read one volume.
 
     Parameters
@@ -44,6 +44,8 @@ def read_ct_rate(path: Path, *, metadata: Mapping[str, str]) -> Volume:
         Its row of the metadata table, by column: `XYSpacing`, `ZSpacing`, `RescaleSlope`,
         `RescaleIntercept`, `Rows`, `Columns`, `NumberofSlices`, `ImageOrientationPatient` and
         `ImagePositionPatient` are used. It may be empty for a file that has a header.
+    threads
+        CPU threads; all available ones by default.
 
     Returns
     -------
@@ -58,7 +60,8 @@ def read_ct_rate(path: Path, *, metadata: Mapping[str, str]) -> Volume:
         a header while its row lacks the spacing.
     """
     blank = _blank_header(path)
-    volume = read(path, affine=_table_affine(path, metadata) if blank else None)
+    affine = _table_affine(path, metadata) if blank else None
+    volume = as_read = read(path, affine=affine, threads=threads)
     stored = volume.stored_order().shape[::-1]
     notes = list(volume.notes)
     if blank:
@@ -72,7 +75,11 @@ def read_ct_rate(path: Path, *, metadata: Mapping[str, str]) -> Volume:
         notes += _disagreement(volume, metadata)
     notes += _check_size(path, stored, metadata, blank=bool(blank))
     volume, note = _to_hu(path, volume, metadata, blank=bool(blank))
-    return dataclasses.replace(volume, notes=(*notes, note))
+    result = dataclasses.replace(volume, notes=(*notes, note))
+    if result.hu is as_read.hu:
+        # Reading has digested the voxels already.
+        vars(result)["sha256"] = as_read.sha256
+    return result
 
 
 def _blank_header(path: Path) -> str:

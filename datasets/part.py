@@ -231,8 +231,8 @@ def make(
     mask = None
     if configuration.masks and study.segmentation is not None:
         # First: a wrong one is then told before the long part.
-        mask = read(Path(root, study.segmentation))
-    volume = read_volume(study, root)
+        mask = read(Path(root, study.segmentation), threads=threads)
+    volume = read_volume(study, root, threads=threads)
     voxels = volume.sha256
     clock.lap("read")
     notes = list(volume.notes)

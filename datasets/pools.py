@@ -53,10 +53,9 @@ class Pool(Protocol):
 
 def available_workers() -> int:
     """One for each processor this process may use, as far as memory goes."""
-    try:
-        processors = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        processors = os.cpu_count() or 1
+    from drr.kernels.cpu.threads import available_cpus
+
+    processors = available_cpus()
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         with contextlib.suppress(OSError, ValueError):
@@ -83,11 +82,9 @@ class LocalPool:
     def __init__(self, workers: int, *, gpus: tuple[str, ...] = ()) -> None:
         self._workers = workers
         self._gpus = gpus
-        try:
-            processors = len(os.sched_getaffinity(0))
-        except AttributeError:
-            processors = os.cpu_count() or 1
-        self.threads = max(1, processors // workers)
+        from drr.kernels.cpu.threads import available_cpus
+
+        self.threads = max(1, available_cpus() // workers)
         self._others = {child.pid for child in multiprocessing.active_children()}
         self._start()
 

@@ -345,8 +345,13 @@ class Cohort:
         )
 
 
-def read_volume(study: Study, root: str | Path) -> Volume:
+def read_volume(study: Study, root: str | Path, *, threads: int | None = None) -> Volume:
     """The study's CT in HU, by the rules of its source; what was decided is in `Volume.notes`.
+
+    Parameters
+    ----------
+    threads
+        CPU threads; all available ones by default.
 
     Raises
     ------
@@ -357,10 +362,10 @@ def read_volume(study: Study, root: str | Path) -> Volume:
     if study.reader == "ct-rate":
         from drr.datasets.ctrate_volume import read_ct_rate
 
-        return read_ct_rate(path, metadata=study.metadata)
+        return read_ct_rate(path, metadata=study.metadata, threads=threads)
     from drr.io.read import read
 
-    return read(path, series=study.series)
+    return read(path, series=study.series, threads=threads)
 
 
 def check_relative_path(path: str, *, who: str = "") -> str:
