@@ -80,7 +80,8 @@ struct Siddon {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(BLOCK)
+// Four blocks a multiprocessor: left alone, the compiler spills for the sake of more.
+extern "C" __global__ void __launch_bounds__(BLOCK, 4)
 siddon(const short* __restrict__ voxels, const short* __restrict__ others, int nx, int ny, int nz,
        int other_x, int other_y, const float* views, const float* __restrict__ tables, float* out,
        int rows, int columns, int row_step, int column_step, int channels, int first)
