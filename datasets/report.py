@@ -182,7 +182,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -
 def _splits(
     splits: list[str], patients: list[str], scans: list[str], sexes: list[str], ages: Any
 ) -> str:
-    names = sorted(set(splits), key=lambda s: ({"train": 0, "valid": 1, "test": 2}.get(s, 3), s))
+    first = {"train": 0, "valid": 1, "test": 2}
+    names = sorted(set(splits), key=lambda split: (first.get(split, 3), split))
     groups = [(name or "(none)", [i for i, s in enumerate(splits) if s == name]) for name in names]
     if len(groups) > 1:
         groups.append(("all", list(range(len(splits)))))

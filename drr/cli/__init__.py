@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "build": ("drr.cli.build", "command", "Build a data set from a cohort of CTs."),
     "verify": ("drr.cli.verify", "command", "Check a data set's file."),
     "report": ("drr.cli.report", "command", "Show a data set as an HTML page."),
+    "export": ("drr.cli.export", "command", "Write a data set as PNGs and CSVs."),
     "inspect": ("drr.cli.inspect", "command", "Say what a CT holds and how it lies."),
     "phantom": ("drr.cli.phantom", "command", "Make a synthetic chest CT."),
     "phantom-cohort": ("drr.cli.phantom_cohort", "command", "Make a synthetic cohort of CTs."),
