@@ -182,7 +182,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -
 def _splits(
     splits: list[str], patients: list[str], scans: list[str], sexes: list[str], ages: Any
 ) -> str:
-    first = {"train": 0, "valid": 1, "test": 2}
+    first: dict[str, int] = {"train": 0, "valid": 1, "test": 2}
     names = sorted(set(splits), key=lambda split: (first.get(split, 3), split))
     groups = [(name or "(none)", [i for i, s in enumerate(splits) if s == name]) for name in names]
     if len(groups) > 1:
