@@ -180,7 +180,15 @@ def cluster(folder: Path, workers: int) -> Iterator[str]:
         while not Path(address).is_file():
             time.sleep(0.1)
         for _ in range(workers):
-            one = ["worker", "--nthreads", "1", "--local-directory", str(place), *options]
+            one = [
+                "worker",
+                "--no-nanny",
+                "--nthreads",
+                "1",
+                "--local-directory",
+                str(place),
+                *options,
+            ]
             running.append(subprocess.Popen([*command, *one], **quiet))
         # Workers that are there from the start, as those of the local pool are not.
         time.sleep(5)

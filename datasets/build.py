@@ -310,16 +310,16 @@ class _Ledger:
         self.tell(f"{sample}: {outcome.reason}")
         self._stop_if_bad()
 
-    def death(self, index: int) -> bool:
-        """Count the death of a worker that had this study; whether to try again."""
-        self.deaths[index] += 1
+    def death(self, index: int, deaths: int) -> bool:
+        """Count deaths of workers that had this study; whether to try again."""
+        self.deaths[index] += deaths
         sample = self.plan.cohort.studies[index].sample
         self.log("worker killed", sample=sample, times=self.deaths[index])
         if self.deaths[index] < ATTEMPTS:
             return True
         reason = (
-            f"its worker was killed {ATTEMPTS} times, as systems do that run out of memory; look "
-            "at the CT, or build with fewer workers"
+            f"its worker was killed {self.deaths[index]} times, as systems do that run out of "
+            "memory; look at the CT, or build with fewer workers"
         )
         self.finish(index, Outcome(reason=reason, lasting=False, seconds={}))
         if len(self.killed) >= 3 and self.done_here == len(self.killed):
@@ -399,7 +399,7 @@ def _drive(plan: Plan, ledger: _Ledger, pool: Pool) -> None:
                 ledger.finish(index, future.result())
             except pool.killed:
                 broken = True
-                if ledger.death(index):
+                if ledger.death(index, pool.deaths):
                     # Suspects go back among the others first, and to the end, one at a time, then.
                     few = ledger.deaths[index] < _TOGETHER
                     (left if few else alone).append(index)
@@ -412,7 +412,7 @@ def _drive(plan: Plan, ledger: _Ledger, pool: Pool) -> None:
                     with contextlib.suppress(*pool.killed, CancelledError):
                         ledger.finish(index, future.result())
                         continue
-                    if ledger.death(index):
+                    if ledger.death(index, pool.deaths):
                         few = ledger.deaths[index] < _TOGETHER
                         (left if few else alone).append(index)
                 running.clear()

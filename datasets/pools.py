@@ -35,6 +35,7 @@ class Pool(Protocol):
     """What the builder needs of a pool."""
 
     killed: tuple[type[BaseException], ...]
+    deaths: int  # of workers that such an error stands for
     threads: int
 
     @property
@@ -78,6 +79,7 @@ class LocalPool:
     """
 
     killed: tuple[type[BaseException], ...] = (BrokenProcessPool,)
+    deaths = 1
 
     def __init__(self, workers: int, *, gpus: tuple[str, ...] = ()) -> None:
         self._workers = workers
@@ -138,6 +140,7 @@ class DaskPool:
         Without `dask.distributed`.
     """
 
+    deaths = 3  # the scheduler gives work to others before it says so
     threads = 1
 
     def __init__(self, address: str, *, timeout: float = 15.0) -> None:
