@@ -182,7 +182,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -
 def _splits(
     splits: list[str], patients: list[str], scans: list[str], sexes: list[str], ages: Any
 ) -> str:
-    first: dict[str, int] = {"train": 0, "valid": 1, "test": 2}
+    first = {"train": 0, "valid": 1, "test": 2}
     names = sorted(set(splits), key=lambda split: (first.get(split, 3), split))
     groups = [(name or "(none)", [i for i, s in enumerate(splits) if s == name]) for name in names]
     if len(groups) > 1:
@@ -212,7 +212,7 @@ def _splits(
 def _labels(labels: list[str], codes: NDArray[Any], splits: list[str]) -> str:
     if not labels:
         return "<p>The data set has no labels.</p>"
-    named = [name for name in ("train", "valid", "test") if name in splits]
+    named: list[str] = [name for name in ("train", "valid", "test") if name in splits]
     named += sorted(set(splits) - {"", *named})
     head = ["label", "present", "absent", "uncertain", "unknown", "share present of known"]
     head += [f"{name}: share" for name in named]
