@@ -23,6 +23,9 @@ DEV := $(VENV)/.dev
 # The default scan, made anew when the phantom's code changes; nothing when there is a CT.
 DEMO_CT := $(if $(CT),,$(OUT)/phantom.nii.gz)
 
+# Those that need nothing but the package; benchmarks/README.md has them all.
+BENCHMARKS := kernels pipeline cleanup accuracy reader file_to_png
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint soak bench clean
 
@@ -51,7 +54,7 @@ soak: $(DEV) ## run the long tests
 	$(BIN)/pytest -m soak $(ARGS)
 
 bench: $(RUN) ## time the kernels; figures go to benchmarks/
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+	@for name in $(BENCHMARKS); do echo "$$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done
 
 clean: ## remove .venv, builds, caches and out/
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
