@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from drr.datasets.ctrate import SYNTHETIC
 from drr.datasets.findings import Finding, draw
 from drr.datasets.labels import CT_RATE_LABELS
 from drr.datasets.nifti_file import nifti_bytes
@@ -217,6 +218,7 @@ def _write(
     version: int,
     report: Callable[[int], object] | None,
 ) -> None:
+    (root / SYNTHETIC).write_text("Synthetic phantoms made by drr-rate. No patients.\n")
     metadata: dict[str, list[dict[str, str]]] = {"train": [], "valid": []}
     for scan in scans:
         for number, volume in enumerate(_volumes(scan, size), 1):

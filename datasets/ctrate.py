@@ -21,13 +21,25 @@ from drr.datasets.study import Cohort, CohortError, Problem, Report, Study
 from drr.datasets.tables import parse_age, parse_sex
 from drr.datasets.walk import walk
 
-__all__ = ["ATTRIBUTION", "FOLDERS", "LICENCE", "Name", "find_ct_rate", "is_ct_rate", "parse_name"]
+__all__ = [
+    "ATTRIBUTION",
+    "FOLDERS",
+    "LICENCE",
+    "SYNTHETIC",
+    "Name",
+    "find_ct_rate",
+    "is_ct_rate",
+    "parse_name",
+]
 
 LICENCE = "CC BY-NC-SA 4.0"
 ATTRIBUTION = (
     "CT-RATE: Hamamci et al., Developing Generalist Foundation Models from a Multimodal Dataset "
     "for 3D Computed Tomography, arXiv:2403.17834"
 )
+
+SYNTHETIC = "SYNTHETIC.txt"
+"""File that marks a cohort of phantoms in CT-RATE's shape: no patients, and no licence of theirs."""
 
 FOLDERS = ("train_fixed", "valid_fixed", "train", "valid")
 """Where volumes lie; of one that is in several, the first is used: version 2 before version 1."""
@@ -115,18 +127,20 @@ def find_ct_rate(
     tables.note_missing(names)
     if dropped := sorted(tables.dropped):
         notes.append(f"Columns that can identify a patient were left out: {', '.join(dropped)}.")
+    synthetic = (base / SYNTHETIC).is_file()
     return Cohort(
         kind="ct-rate",
         root=base,
         studies=studies,
         label_names=CT_RATE_LABELS,
-        licence=LICENCE,
-        attribution=ATTRIBUTION,
-        found="CT-RATE by its folders "
+        licence="" if synthetic else LICENCE,
+        attribution="Synthetic phantoms of drr-rate; no patients." if synthetic else ATTRIBUTION,
+        found=("phantoms in the shape of " if synthetic else "")
+        + "CT-RATE by its folders "
         + ", ".join(
             f"{f}/" for f in FOLDERS if any(p.startswith(f"{f}/") for p in volumes.values())
         )
-        + "; labels are a text classifier's reading of the reports.",
+        + ("." if synthetic else "; labels are a text classifier's reading of the reports."),
         notes=tuple(notes),
         problems=tuple(problems),
     )

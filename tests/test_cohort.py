@@ -43,6 +43,8 @@ def test_it_is_read_as_ct_rate(made: Path) -> None:
     scans = {scan.name: scan for scan in plan_scans(8, seed=5)}
     cohort = find_ct_rate(made, reconstructions="all")
     assert not cohort.problems
+    assert cohort.attribution.startswith("Synthetic phantoms")
+    assert not cohort.licence
     assert len(cohort) == sum(scan.reconstructions for scan in scans.values()) > 8
     assert {study.split for study in cohort.studies} == {"train", "valid"}
     usable = 0
