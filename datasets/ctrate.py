@@ -31,6 +31,15 @@ __all__ = [
     "is_ct_rate",
     "parse_name",
 ]
+    "ATTRIBUTION",
+    "FOLDERS",
+    "LICENCE",
+    "SYNTHETIC",
+    "Name",
+    "find_ct_rate",
+    "is_ct_rate",
+    "parse_name",
+]
 
 LICENCE = "CC BY-NC-SA 4.0"
 ATTRIBUTION = (
@@ -39,7 +48,7 @@ ATTRIBUTION = (
 )
 
 SYNTHETIC = "SYNTHETIC.txt"
-"""File that marks a cohort of phantoms in CT-RATE's shape: no patients, and no licence of theirs."""
+"""File that marks a cohort of phantoms in CT-RATE's shape: no patients, and another licence."""
 
 FOLDERS = ("train_fixed", "valid_fixed", "train", "valid")
 """Where volumes lie; of one that is in several, the first is used: version 2 before version 1."""
