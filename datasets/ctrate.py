@@ -31,15 +31,6 @@ __all__ = [
     "is_ct_rate",
     "parse_name",
 ]
-    "ATTRIBUTION",
-    "FOLDERS",
-    "LICENCE",
-    "SYNTHETIC",
-    "Name",
-    "find_ct_rate",
-    "is_ct_rate",
-    "parse_name",
-]
 
 LICENCE = "CC BY-NC-SA 4.0"
 ATTRIBUTION = (
