@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,7 @@ class ProjectedDRRs(Samples):
         # Epoch and sample make the index of a draw; a subset draws as the whole does.
         self._volumes, self._numbers = volumes_of, np.arange(len(volumes_of))
         self._organs: dict[int, Volume] = {}
+        self._stream: Any = None  # of the GPU, made when it is first used
         super().__init__(
             names=[entries[i].sample for i in volumes_of],
             patients=[entries[i].patient for i in volumes_of],
@@ -161,15 +163,16 @@ class ProjectedDRRs(Samples):
         for attempt in range(_ATTEMPTS):
             draw, view = self._drawn(epoch, index, attempt)
             try:
-                projection = project(
-                    prepared,
-                    view,
-                    look=self.look,
-                    draw=draw,
-                    seed=0 if draw is None else draw.noise_seed,
-                    backend=self._backend(in_worker),
-                    threads=threads,
-                )
+                with self._own_stream(in_worker):
+                    projection = project(
+                        prepared,
+                        view,
+                        look=self.look,
+                        draw=draw,
+                        seed=0 if draw is None else draw.noise_seed,
+                        backend=self._backend(in_worker),
+                        threads=threads,
+                    )
                 break
             except GeometryError as error:
                 if draw is None or attempt == _ATTEMPTS - 1:
@@ -206,6 +209,19 @@ class ProjectedDRRs(Samples):
             )
         return "cpu"
 
+    @contextlib.contextmanager
+    def _own_stream(self, in_worker: bool) -> Iterator[None]:
+        """On a GPU, a stream of the loader's own: it does not wait for the network's kernels."""
+        if choose_backend(self._backend(in_worker)) != "cuda":
+            yield
+            return
+        import cupy
+
+        if self._stream is None:
+            self._stream = cupy.cuda.Stream(non_blocking=True)
+        with self._stream:
+            yield
+
     def _organs_of(self, volume: int, mask: Volume) -> Volume:
         """The segmentation with the wanted labels only."""
         if volume not in self._organs:
@@ -220,7 +236,7 @@ class ProjectedDRRs(Samples):
         self._organs = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_organs": {}}
+        return self.__dict__ | {"_organs": {}, "_stream": None}
 
 
 def _follow(draw: Draw | None, thickness_mm: NDArray[np.float32]) -> NDArray[np.float32]:
