@@ -1,12 +1,11 @@
 """NIfTI-1 and NIfTI-2: `.nii`, `.nii.gz` and `.hdr`/`.img` pairs.
 
-The header is decoded by nibabel; the voxels are read here, straight into int16.
+The voxels are read straight into int16; what the header means is settled here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from drr.errors import ReadError
 from drr.io.inflate import GZIP_MAGIC, Inflater
+from drr.io.nifti_header import announces, decode_header, qform, sform, voxel_dtype
 from drr.io.stored import Stored, check_grid, check_size, millimetres
 from drr.io.voxels import Mapped, read_hu
 
@@ -29,7 +29,7 @@ AGREEMENT = 0.01
 
 def is_nifti(head: bytes) -> bool:
     """Whether (decompressed) first bytes are a NIfTI header, either byte order, or ANALYZE's."""
-    return len(head) >= 348 and (_announces(head, 348) or _announces(head, 540))
+    return len(head) >= 348 and (announces(head, 348) or announces(head, 540))
 
 
 def read_nifti(path: Path, *, limit: int, threads: int | None = None) -> Stored:
@@ -49,7 +49,7 @@ def read_nifti(path: Path, *, limit: int, threads: int | None = None) -> Stored:
     with path.open("rb") as file:
         stream, zipped = _open(file, name, limit)
         head = stream.read(348)
-        if _announces(head, 540):
+        if announces(head, 540):
             head += stream.read(540 - 348)
         header, version, paired = _decode(head, name)
         dtype, shape = _layout(header, name)
@@ -82,11 +82,6 @@ def read_nifti(path: Path, *, limit: int, threads: int | None = None) -> Stored:
     return Stored(voxels.hu, affine, kind, no_affine=why_not, notes=notes, digests=voxels.digests)
 
 
-def _announces(head: bytes, size: int) -> bool:
-    """Whether the header's first field gives this size, in either byte order."""
-    return size in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
-
-
 def _open(file: BinaryIO, name: str, limit: int) -> tuple[Any, bool]:
     zipped = file.read(2) == GZIP_MAGIC
     file.seek(0)
@@ -95,10 +90,7 @@ def _open(file: BinaryIO, name: str, limit: int) -> tuple[Any, bool]:
 
 def _decode(head: bytes, name: str) -> tuple[Any, int, bool]:
     """Header, NIfTI version and whether the voxels are in an `.img` beside it."""
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
-    second = _announces(head, 540)
+    second = announces(head, 540)
     if len(head) < (540 if second else 348):
         raise ReadError(f"{name}: ends within its header, so it is truncated; copy it again")
     magic = head[4:8] if second else head[344:348]
@@ -107,9 +99,7 @@ def _decode(head: bytes, name: str) -> tuple[Any, int, bool]:
             f"{name}: looks like ANALYZE 7.5, which does not record left and right; "
             "convert it to NIfTI with the orientation you know it to have"
         )
-    kind = Nifti2Header if second else Nifti1Header
-    header = kind.from_fileobj(io.BytesIO(head), check=False)
-    return header, 2 if second else 1, magic[:2] == b"ni"
+    return decode_header(head), 2 if second else 1, magic[:2] == b"ni"
 
 
 def _layout(header: Any, name: str) -> tuple[np.dtype, tuple[int, int, int]]:
@@ -118,8 +108,8 @@ def _layout(header: Any, name: str) -> tuple[np.dtype, tuple[int, int, int]]:
         raise ReadError(f"{name}: its header claims {count} dimensions; the file is corrupt")
     shape = check_grid(header["dim"][1 : count + 1], name)
     try:
-        dtype = np.dtype(header.get_data_dtype())
-    except Exception:
+        dtype = voxel_dtype(header)
+    except KeyError:
         raise ReadError(
             f"{name}: voxel data type {int(header['datatype'])} is not one of NIfTI's"
         ) from None
@@ -153,9 +143,9 @@ def _affine(header: Any, name: str) -> tuple[NDArray[np.float64] | None, str, tu
         notes += ("The header does not say its unit of length; mm were assumed.",)
     elif unit_code not in SPACE_UNITS:
         raise ReadError(f"{name}: unknown unit of length, code {unit_code}; correct xyzt_units")
-    sform = int(header["sform_code"]) > 0
-    qform = int(header["qform_code"]) > 0
-    if not sform and not qform:
+    by_sform = int(header["sform_code"]) > 0
+    by_qform = int(header["qform_code"]) > 0
+    if not by_sform and not by_qform:
         return (
             None,
             (
@@ -166,8 +156,8 @@ def _affine(header: Any, name: str) -> tuple[NDArray[np.float64] | None, str, tu
         )
     steps = np.array(header["pixdim"][1:4], np.float64)
     from_qform = None
-    if qform:
-        if sform and not (np.isfinite(steps).all() and (steps > 0).all()):
+    if by_qform:
+        if by_sform and not (np.isfinite(steps).all() and (steps > 0).all()):
             notes += (f"The header's pixdim {steps.tolist()} was ignored; the sform was used.",)
         else:
             if not (np.isfinite(steps).all() and (steps > 0).all()):
@@ -176,14 +166,14 @@ def _affine(header: Any, name: str) -> tuple[NDArray[np.float64] | None, str, tu
                     "it must be positive, so repair the header"
                 )
             try:
-                from_qform = header.get_qform()
-            except Exception:
-                if not sform:
+                from_qform = qform(header)
+            except ValueError:
+                if not by_sform:
                     raise ReadError(
                         f"{name}: the quaternion of its qform is not a rotation; repair the header"
                     ) from None
-    matrix = np.array(header.get_sform() if sform else from_qform, np.float64)
-    if sform and from_qform is not None:
+    matrix = sform(header) if by_sform else np.array(from_qform)
+    if by_sform and from_qform is not None:
         tolerance = AGREEMENT * float(steps.min())
         shape = np.array([max(int(n) - 1, 1) for n in header["dim"][1:4]])
         if (np.abs((matrix - from_qform)[:3, :3] * shape) > tolerance * 10).any() or (
