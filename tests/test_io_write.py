@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from PIL import Image
 from drr.display import Window
 from drr.errors import WriteError
 from drr.geometry import Geometry
-from drr.io import atomic
+from drr.io import atomic, picture
 from drr.io.write import FORMATS, write
 from drr.mark import draw_mark
 from drr.projector import Projection
@@ -418,3 +419,22 @@ def test_names_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
 
 def read_text(path: Path) -> str:
     return path.with_name(path.name + ".json").read_text("ascii")
+
+
+@pytest.mark.parametrize("without", [None, "isal"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (64, 50)])
+def test_pngs_hold_the_pixels_with_and_without_isal(
+    shape: tuple[int, int], dtype: Any, without: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoded by Pillow, which checks chunks and checksums."""
+    if without:
+        monkeypatch.setitem(sys.modules, without, None)
+    generator = np.random.default_rng(3)
+    pixels = generator.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    content = picture.encode_png(pixels, pixel_pitch=(0.5, 0.25), record="{}")
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+        assert image.info[picture.RECORD_KEY] == "{}"
+        assert image.info["dpi"] == pytest.approx((50.8, 101.6), rel=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from typing import Any
 
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 __all__ = ["encode_png", "encode_tiff", "quantise"]
 
 RECORD_KEY = "drr-record"
+
+# Of PNG (W3C Recommendation, second edition, 2003): colour type, unit and filter.
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GREYSCALE, METRE, ROW_ABOVE = 0, 1, 2
 
 
 def quantise(picture: NDArray[np.float32], *, bits: int) -> NDArray[Any]:
@@ -41,22 +46,48 @@ def encode_png(pixels: NDArray[Any], *, pixel_pitch: tuple[float, float], record
     record
         JSON text, stored as the compressed iTXt chunk `drr-record`.
     """
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    text = PngInfo()
-    text.add_itxt(RECORD_KEY, record, zip=True)
-    buffer = io.BytesIO()
-    # Differences of grainy pixels hardly repeat: looking for runs alone is four to five times
-    # faster than the usual search and gives files as small (8 bits: -2 %, 16 bits: +1 %).
-    Image.fromarray(pixels).save(
-        buffer,
-        "PNG",
-        pnginfo=text,
-        dpi=_dots_per_inch(pixel_pitch),
-        compress_type=zlib.Z_RLE,
+    rows, columns = pixels.shape
+    depth = 8 * pixels.itemsize
+    per_metre = (round(1000 / pitch) for pitch in pixel_pitch)
+    text = zlib.compress(record.encode())
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", columns, rows, depth, GREYSCALE, 0, 0, 0)),
+        (b"pHYs", struct.pack(">IIB", *per_metre, METRE)),
+        (b"iTXt", RECORD_KEY.encode() + b"\0\1\0\0\0" + text),
+        (b"IDAT", _deflated(_differences(pixels))),
+        (b"IEND", b""),
     )
-    return buffer.getvalue()
+    return SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
+
+
+def _differences(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Rows of bytes, each less the row above it, behind the number of that filter."""
+    raw = pixels.astype(pixels.dtype.newbyteorder(">")).view(np.uint8)
+    rows, size = raw.shape
+    lines = np.empty((rows, 1 + size), np.uint8)
+    lines[:, 0] = ROW_ABOVE
+    lines[0, 1:] = raw[0]
+    np.subtract(raw[1:], raw[:-1], out=lines[1:, 1:])
+    return lines
+
+
+def _deflated(lines: NDArray[np.uint8]) -> bytes:
+    """Zlib stream of the lines.
+
+    Differences of grainy pixels hardly repeat, so that searching long for repetitions gains
+    nothing. ISA-L takes a fifth of the time of zlib where that looks for runs only.
+    """
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        packer = zlib.compressobj(6, strategy=zlib.Z_RLE)
+        return packer.compress(lines.data) + packer.flush()
+    return bytes(isal_zlib.compress(lines.data, 1))
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    check = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
 
 
 def encode_tiff(
