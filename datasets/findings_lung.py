@@ -395,8 +395,7 @@ CHANGES: dict[str, Callable[[Anatomy, Torso, Finding], list[LungChange]]] = {
 """Findings that change voxels, in the order in which they do."""
 
 
-@jit
-def cells(at, size, seed):  # type: ignore[no-untyped-def]
+def cells(at: Floats, size: float, seed: int) -> tuple[Floats, Floats, Floats]:
     """Irregular cells that fill space, each around one random point of a cubic lattice.
 
     After Worley (SIGGRAPH 1996, "A cellular texture basis function").
@@ -415,9 +414,14 @@ def cells(at, size, seed):  # type: ignore[no-untyped-def]
     `(n,)` distance to the cell's point, `(n,)` distance to its nearest wall, both mm, and `(n,)` a
     number from 0 to 1 that belongs to the cell.
     """
-    n = at.shape[0]
-    nearest, wall, chance = np.empty(n), np.empty(n), np.empty(n)
-    for p in range(n):
+    nearest, wall, chance = np.empty((3, len(at)))
+    _cells(np.ascontiguousarray(at, np.float64), float(size), int(seed), nearest, wall, chance)
+    return nearest, wall, chance
+
+
+@jit
+def _cells(at, size, seed, nearest, wall, chance):  # type: ignore[no-untyped-def]
+    for p in range(at.shape[0]):
         cx = math.floor(at[p, 0] / size)
         cy = math.floor(at[p, 1] / size)
         cz = math.floor(at[p, 2] / size)
@@ -448,4 +452,3 @@ def cells(at, size, seed):  # type: ignore[no-untyped-def]
         nearest[p] = math.sqrt(first)
         wall[p] = (second - first) / (2.0 * max(apart, 1e-6))
         chance[p] = number
-    return nearest, wall, chance

@@ -77,6 +77,8 @@ def fill(hu: NDArray[np.int16], labels: NDArray[np.uint8], grid: Grid, torso: To
         torso.breasts,
         torso.fat,
         torso.lung_hu,
+        np.empty((4, x.size)),
+        np.empty((4, y.size)),
     )
 
 
@@ -86,10 +88,10 @@ def _cover(distance, voxel):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _profile(offsets, half, exponent, out, slopes):  # type: ignore[no-untyped-def]
-    """|offset / half|^p and its derivative along the offset."""
-    for i in range(offsets.size):
-        distance = max(abs(offsets[i]), 1e-3)
+def _profile(places, middle, half, exponent, out, slopes):  # type: ignore[no-untyped-def]
+    """|offset / half|^p of places, and its derivative along the offset from the middle."""
+    for i in range(places.size):
+        distance = max(abs(places[i] - middle), 1e-3)
         out[i] = (distance / half) ** exponent
         slopes[i] = exponent * out[i] / distance
 
@@ -133,17 +135,18 @@ def _capsules(x, y, z, rows, nearest):  # type: ignore[no-untyped-def]
 
 @jit
 def _fill(  # type: ignore[no-untyped-def]
-    hu, labels, xs, ys, zs, voxel, body, cage, middle, dome, edge, limbs, breasts, fat, lung_hu
-):
+    hu, labels, xs, ys, zs, voxel, body, cage, middle, dome, edge, limbs, breasts, fat, lung_hu,
+    across, along
+):  # fmt: skip
     nz, ny, nx = hu.shape
-    body_x, body_gx, cage_x, cage_gx = np.empty(nx), np.empty(nx), np.empty(nx), np.empty(nx)
-    body_y, body_gy, cage_y, cage_gy = np.empty(ny), np.empty(ny), np.empty(ny), np.empty(ny)
+    body_x, body_gx, cage_x, cage_gx = across[0], across[1], across[2], across[3]
+    body_y, body_gy, cage_y, cage_gy = along[0], along[1], along[2], along[3]
     for k in range(nz):
         z = zs[k]
-        _profile(xs, body[k, 0], BODY_EXPONENT, body_x, body_gx)
-        _profile(ys - body[k, 2], body[k, 1], BODY_EXPONENT, body_y, body_gy)
-        _profile(xs, cage[k, 0], CAGE_EXPONENT, cage_x, cage_gx)
-        _profile(ys - cage[k, 2], cage[k, 1], CAGE_EXPONENT, cage_y, cage_gy)
+        _profile(xs, 0.0, body[k, 0], BODY_EXPONENT, body_x, body_gx)
+        _profile(ys, body[k, 2], body[k, 1], BODY_EXPONENT, body_y, body_gy)
+        _profile(xs, 0.0, cage[k, 0], CAGE_EXPONENT, cage_x, cage_gx)
+        _profile(ys, cage[k, 2], cage[k, 1], CAGE_EXPONENT, cage_y, cage_gy)
         for j in range(ny):
             y = ys[j]
             for i in range(nx):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import float32 as f4
 from numpy.typing import NDArray
 
+from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import jit
 from drr.kernels.cpu.threads import available_cpus, run, split
 

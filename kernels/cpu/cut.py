@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import int32, uint8, uint64
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import jit
+from drr.kernels.cpu.jit import int32, jit, uint8, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.kernels.morphology import Mask, dilate, erode
 

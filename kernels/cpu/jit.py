@@ -1,8 +1,16 @@
-"""How the CPU kernels are compiled: nogil, cached on disk, and never in the way.
+"""How the CPU kernels are compiled: on first use, kept on disk, and without Numba where possible.
 
-Numba keys its cache by the file a kernel is defined in and so misses edits of callees in other
-files. Here the cache folder carries a digest of all kernel sources: any edit starts a new one.
-Where no folder is writable the kernels are compiled afresh in each process instead of failing.
+A kernel is a Python function that Numba understands. It takes C-contiguous arrays and numbers,
+writes into the arrays, and neither returns nor allocates nor raises. On its first call with
+arguments of certain types it becomes machine code, in the first of these ways that works:
+
+1. code of an earlier process, from the cache folder: milliseconds;
+2. LLVM text that was shipped for these sources, compiled for this CPU: tenths of a second;
+3. text that Numba makes of the source now: seconds.
+
+So a process in which everything is cached never imports Numba. Code and text carry a digest of
+what they were made of, the folder one of LLVM and the CPU: nothing out of date is ever run. Where
+no folder is writable, the second way is gone in each process instead of failing.
 """
 
 from __future__ import annotations
@@ -13,56 +21,209 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
-import numba
-from numba.core import config
+import numpy as np
 
-__all__ = ["cache_folder", "jit"]
+__all__ = [
+    "Kernel",
+    "Number",
+    "Signature",
+    "cache_folder",
+    "float32",
+    "float64",
+    "int16",
+    "int32",
+    "int64",
+    "jit",
+    "kernels",
+    "lowered_text",
+    "machine_code",
+    "uint8",
+    "uint64",
+]
 
-F = TypeVar("F", bound=Callable[..., Any])
+Signature = tuple[str, ...]
+"""Types of arguments: `float32` is a number, `int16:3C` a C-contiguous array, `int16:3A` any."""
 
-# Maxima need not care for NaN: that makes them vectors. Volumes are int16 and attenuation is
-# checked, so no NaN gets here. Contraction and reordering stay off: what they do depends on how
-# the compiler came to a kernel (fresh or from a cached callee), and images must repeat to the bit.
-FAST = {"nsz", "nnan"}
+LOWERED = Path(__file__).with_name("lowered.zip")
+
+kernels: list[Kernel] = []
+"""All that were imported."""
 
 
-@overload
-def jit(function: F) -> F: ...
-@overload
-def jit(*, fast: bool = ..., inline: bool = ...) -> Callable[[F], F]: ...
-def jit(function: Any = None, *, fast: bool = False, inline: bool = False) -> Any:
-    """Compile a kernel on first use: no GIL, no bounds checks, C's division, cached on disk.
+class Number:
+    """A type of Numba's, by name, for conversions in kernels: `float32(x)`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, value: Any) -> Any:
+        return np.dtype(self.name).type(value)
+
+
+float32, float64 = Number("float32"), Number("float64")
+uint8, uint64 = Number("uint8"), Number("uint64")
+int16, int32, int64 = Number("int16"), Number("int32"), Number("int64")
+
+
+class Kernel:
+    """A function that is compiled for the types that it is called with.
 
     Parameters
     ----------
+    function
+        In the part of Python that Numba knows.
     fast
-        For loops over rows: let minima and maxima ignore NaN and signed zeros.
+        Let minima and maxima ignore NaN and signed zeros.
     inline
-        Inline into calling kernels (for tiny helpers in hot loops).
+        Inline into calling kernels.
     """
+
+    def __init__(self, function: Callable[..., Any], *, fast: bool, inline: bool) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.fast, self.inline = function, fast, inline
+        self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        self._ready: dict[Signature, Callable[[Sequence[Any]], Any]] = {}
+        self._lock = threading.Lock()
+        kernels.append(self)
+
+    @property
+    def signatures(self) -> tuple[Signature, ...]:
+        """Types that it has been called with in this process."""
+        return tuple(self._ready)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the kernel's file, of the kernels that it calls, and of the constants it uses."""
+        code = self.function.__code__
+        parts = [_file_digest(__file__), _file_digest(code.co_filename), self.function.__qualname__]
+        for name in sorted(code.co_names):
+            value = self.function.__globals__.get(name)
+            if isinstance(value, Kernel):
+                parts.append(value.digest)
+            elif isinstance(value, np.ndarray):
+                parts.append(hashlib.sha256(value.tobytes()).hexdigest())
+            elif isinstance(value, bool | int | float | tuple | np.generic):
+                parts.append(f"{name}={value!r}")
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    def file_name(self, signature: Signature) -> str:
+        """Of what is made of this kernel for arguments of these types, less its suffix."""
+        made_of = f"{self.digest} {','.join(signature)}"
+        return f"{self.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:24]}"
+
+    def __call__(self, *arguments: Any) -> Any:
+        signature = tuple([_type_of(argument) for argument in arguments])
+        ready = self._ready.get(signature)
+        if ready is None:
+            with self._lock:
+                ready = self._ready.get(signature)
+                if ready is None:
+                    ready = self._ready[signature] = self._made(signature)
+        return ready(arguments)
+
+    def _made(self, signature: Signature) -> Callable[[Sequence[Any]], Any]:
+        if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+            return lambda arguments: self.function(*arguments)
+        if os.environ.get("NUMBA_BOUNDSCHECK") == "1":
+            from drr.kernels.cpu.lowering import dispatcher
+
+            options = {"boundscheck": None, "no_cpython_wrapper": False}
+            checked = dispatcher(self, **options)
+            return lambda arguments: checked(*arguments)
+        from drr.kernels.cpu.native import load
+
+        return load(machine_code(self, signature), signature)
+
+
+@overload
+def jit(function: Callable[..., Any]) -> Kernel: ...
+@overload
+def jit(
+    *, fast: bool = ..., inline: bool = ...
+) -> Callable[[Callable[..., Any]], Kernel]: ...
+def jit(function: Any = None, *, fast: bool = False, inline: bool = False) -> Any:
+    """Make a `Kernel` of a function; its parameters are the kernel's."""
     if function is None:
-        return functools.partial(jit, fast=fast, inline=inline)
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
-    if fast:
-        options["fastmath"] = FAST
-    if inline:
-        options["inline"] = "always"
-    folder = cache_folder()
-    if folder is None:
-        return numba.njit(**options)(function)
-    # Numba reads the folder once, when a function is decorated.
-    previous = vars(config)["CACHE_DIR"]
-    vars(config)["CACHE_DIR"] = str(folder)
+        return functools.partial(Kernel, fast=fast, inline=inline)
+    return Kernel(function, fast=fast, inline=inline)
+
+
+@functools.lru_cache(maxsize=256)
+def _array_type(dtype: np.dtype, dimensions: int, contiguous: bool) -> str:
+    if not dtype.isnative:
+        raise TypeError(f"kernels take numbers in the CPU's byte order, not {dtype}")
+    return f"{dtype.name}:{dimensions}{'C' if contiguous else 'A'}"
+
+
+def _type_of(argument: Any) -> str:
+    if isinstance(argument, np.ndarray):
+        return _array_type(argument.dtype, argument.ndim, argument.flags.c_contiguous)
+    if isinstance(argument, float) and not isinstance(argument, np.generic):
+        return "float64"
+    if isinstance(argument, bool | int | np.bool_):
+        return "int64"
+    if isinstance(argument, np.number):
+        return argument.dtype.name
+    raise TypeError(f"kernels take arrays and numbers, not {type(argument).__name__}")
+
+
+def machine_code(kernel: Kernel, signature: Signature) -> bytes:
+    """Object code of a kernel for this CPU: cached, or compiled and put into the cache."""
+    from drr.kernels.cpu.native import compile_text
+
+    folder, name = cache_folder(), kernel.file_name(signature)
+    path = None if folder is None else folder / f"{name}.o"
+    code = None if path is None else _read(path)
+    if code is not None:
+        return code
+    text = lowered_text(f"{name}.ll")
+    if text is not None:
+        try:
+            code = compile_text(text)
+        except RuntimeError:  # of an older LLVM, which does not know the text's grammar
+            code = None
+    if code is None:
+        from drr.kernels.cpu.lowering import lower
+
+        code = compile_text(lower(kernel, signature))
+    if path is not None:
+        _write(path, code)
+    return code
+
+
+def lowered_text(name: str) -> str | None:
+    """The text of a kernel that was shipped, or None."""
     try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:
-        return numba.njit(**options)(function)
-    finally:
-        vars(config)["CACHE_DIR"] = previous
+        with zipfile.ZipFile(LOWERED) as archive:
+            return archive.read(name).decode()
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _read(path: Path) -> bytes | None:
+    """Code behind its digest; None where there is none, or not all of it."""
+    try:
+        found = path.read_bytes()
+    except OSError:
+        return None
+    code = found[32:]
+    return code if code and hashlib.sha256(code).digest() == found[:32] else None
+
+
+def _write(path: Path, code: bytes) -> None:
+    """Put code into the cache, whole or not at all; a full disk is no reason to fail."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(hashlib.sha256(code).digest() + code)
+        os.replace(file.name, path)
+    except OSError:
+        return
 
 
 @functools.lru_cache(maxsize=1)
@@ -72,8 +233,11 @@ def cache_folder() -> Path | None:
     `DRR_CACHE_DIR` wins, then `NUMBA_CACHE_DIR`, the user's cache folder, and a private folder
     in the system's temporary one.
     """
+    from drr.kernels.cpu.native import cpu
+
+    digest = hashlib.sha256(cpu().encode()).hexdigest()[:16]
     for base in _candidates():
-        folder = base / f"kernels-{_sources_digest()}"
+        folder = base / f"kernels-{digest}"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not _is_ours(folder):
@@ -105,10 +269,7 @@ def _is_ours(folder: Path) -> bool:
     return status.st_uid == os.getuid() and not status.st_mode & stat.S_IWOTH
 
 
-def _sources_digest() -> str:
-    digest = hashlib.sha256(numba.__version__.encode())
-    folder = Path(__file__).parent
-    for source in sorted([*folder.parent.glob("*.py"), *folder.rglob("*.py")]):
-        digest.update(source.name.encode())
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+@functools.cache
+def _file_digest(path: str) -> str:
+    # With the line ends of any checkout.
+    return hashlib.sha256(Path(path).read_bytes().replace(b"\r\n", b"\n")).hexdigest()

@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import int64
 
-from drr.kernels.cpu.jit import jit
+from drr.kernels.cpu.jit import int64, jit
 
 __all__ = ["joseph_rows", "siddon_rows"]
 

@@ -18,10 +18,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import float32 as f4
-from numba import int64
 
-from drr.kernels.cpu.jit import jit
+from drr.kernels.cpu.jit import float32 as f4
+from drr.kernels.cpu.jit import int64, jit
 from drr.kernels.cpu.transpose import transpose_block
 
 __all__ = ["accumulate", "warp"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import float32, float64, int64
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import jit
+from drr.kernels.cpu.jit import float32, float64, int64, jit
 from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.kernels.siddon_jacobs import MISS, BoxRays
 

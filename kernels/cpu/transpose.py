@@ -7,10 +7,9 @@ and masks is several times faster than one by one.
 from __future__ import annotations
 
 import numpy as np
-from numba import uint64
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import jit
+from drr.kernels.cpu.jit import jit, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 
 __all__ = ["as_words", "transpose_block", "transposed_copy"]

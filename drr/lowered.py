@@ -1,0 +1,80 @@
+"""Make the LLVM text of all kernels that is shipped: `python -m drr.lowered`, or `make kernels`.
+
+What Numba makes of a kernel depends on the types it is called with. So everything that calls
+kernels is done once here, on small volumes, and the types of every call are noted.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from drr.kernels.cpu import jit
+
+__all__ = ["exercise", "main", "texts"]
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def exercise() -> None:
+    """Call every kernel in every way that the package does."""
+    import drr
+    from drr.beam import Beam
+    from drr.datasets.findings import draw
+    from drr.datasets.phantom import thorax
+    from drr.datasets.labels import CT_RATE_LABELS
+    from drr.detector import DETECTORS
+    from drr.preparation import prepare
+
+    ct = thorax((48, 64, 64), couch=True)
+    rng = np.random.default_rng(0)
+    thorax((24, 32, 32), findings=[draw(name, rng) for name in CT_RATE_LABELS])
+    scan = prepare(ct)
+    prepare(ct, clean=False)
+    mask = drr.Volume(hu=(ct.hu > 0).astype(np.int16), affine=ct.affine, name="mask")
+    for look in ("film", "physical"):
+        for made in drr.project(scan, ("pa", "ll", "lao30", "30,15"), look=look, backend="cpu"):
+            made.picture()
+    drr.project(scan, ["ll"] * 3, backend="cpu")
+    drr.project(scan, "pa", attenuation=Beam(), backend="cpu")
+    for method in ("siddon", "joseph"):
+        drr.project(scan, "pa", method=method, mask=mask, backend="cpu")
+    for detector in DETECTORS.values():
+        drr.project(scan, "pa", detector=detector, backend="cpu")
+    drr.project(ct, "ap", look="drr-rate")
+
+
+def texts() -> dict[str, str]:
+    """File name to text, of every kernel and signature that this process has called."""
+    from drr.kernels.cpu.lowering import lower
+
+    return {
+        f"{kernel.file_name(signature)}.ll": lower(kernel, signature)
+        for kernel in jit.kernels
+        for signature in kernel.signatures
+    }
+
+
+def write(path: Path, content: dict[str, str]) -> None:
+    """A zip that is the same for the same content."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in sorted(content):
+            info = zipfile.ZipInfo(name, EPOCH)
+            archive.writestr(info, content[name], zipfile.ZIP_DEFLATED, 9)
+
+
+def main() -> None:
+    exercise()
+    content = texts()
+    with tempfile.TemporaryDirectory(dir=jit.LOWERED.parent) as folder:
+        target = Path(folder) / jit.LOWERED.name
+        write(target, content)
+        target.replace(jit.LOWERED)
+    print(f"{jit.LOWERED}: {len(content)} kernels, {jit.LOWERED.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
