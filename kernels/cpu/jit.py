@@ -138,7 +138,7 @@ class Kernel:
             return lambda arguments: checked(*arguments)
         from drr.kernels.cpu.native import load
 
-        return load(machine_code(self, signature), signature)
+        return load(machine_code(self, signature), self.file_name(signature), signature)
 
 
 @overload

@@ -17,7 +17,7 @@ import numba
 from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 
-from drr.kernels.cpu.native import ENTRY, target_machine, tuning
+from drr.kernels.cpu.native import target_machine, tuning
 
 if TYPE_CHECKING:
     from drr.kernels.cpu.jit import Kernel, Signature
@@ -43,7 +43,7 @@ LIBRARY |= {f"{name}f" for name in LIBRARY}
 # Nothing is allocated in kernels, so there are no references to count.
 _COUNTING = re.compile(r"^define [^\n]*@(NRT_(?:in|de)cref)\(.*?^}\n", re.M | re.S)
 _UNCOUNTED = r"define internal void @\1(ptr %0) {\n  ret void\n}\n"
-_NAMED = re.compile(r'^(?:define [^@\n]*|declare [^@\n]*|)@("[^"]+"|[\w.$]+)', re.M)
+_NAMED = re.compile(r'^(?:define [^@\n]*|declare [^@\n]*|)@("[^"]+"|[-\w.$]+)', re.M)
 _OF_ONE_MACHINE = re.compile(r"^(?:target |source_filename|; ModuleID).*\n", re.M)
 
 
@@ -73,7 +73,7 @@ def _numbas(value: Any, options: dict[str, Any]) -> Any:
 
 
 def lower(kernel: Kernel, signature: Signature) -> str:
-    """A module for no particular CPU, with the one public function `ENTRY`.
+    """A module for no particular CPU, with one public function, `kernel.file_name(signature)`.
 
     Raises
     ------
@@ -94,8 +94,9 @@ def lower(kernel: Kernel, signature: Signature) -> str:
     returned = result.signature.return_type
     if returned != numba.types.none:
         raise TypeError(f"kernel {kernel.name} returns {returned}; it must return nothing")
-    text = _with_entry(str(result.library._final_module), result.fndesc.llvm_func_name)
-    module = _simplified(text)
+    entry = kernel.file_name(signature)
+    text = _with_entry(str(result.library._final_module), result.fndesc.llvm_func_name, entry)
+    module = _simplified(text, entry)
     foreign = [
         function.name
         for function in module.functions
@@ -108,7 +109,7 @@ def lower(kernel: Kernel, signature: Signature) -> str:
             f"kernel {kernel.name} needs {', '.join(foreign)}: it allocates or raises; pass "
             "scratch arrays in, and check arguments before"
         )
-    return _anonymous(_OF_ONE_MACHINE.sub("", str(module)))
+    return _anonymous(_OF_ONE_MACHINE.sub("", str(module)), entry)
 
 
 def _type(key: str) -> Any:
@@ -118,8 +119,8 @@ def _type(key: str) -> Any:
     return numba.types.Array(element, int(layout[:-1]), layout[-1]) if layout else element
 
 
-def _with_entry(text: str, function: str) -> str:
-    """Add `ENTRY`, which takes the arguments of Numba's function packed into 64-bit words.
+def _with_entry(text: str, function: str, entry: str) -> str:
+    """Add the public function, which takes the arguments of Numba's function packed into 64-bit words.
 
     Numba's functions take pointers to a result and to an exception before their arguments, and an
     array as what its structure holds, one after another.
@@ -133,14 +134,14 @@ def _with_entry(text: str, function: str) -> str:
     passed = "".join(f", {kind} %v{place}" for place, kind in enumerate(kinds))
     lines.append(f'  %s = call i32 @"{function}"(ptr %nothing, ptr %nothing{passed})')
     body = "\n".join([*lines, "  ret i32 %s"])
-    return f"{text}\ndefine i32 @{ENTRY}(ptr %words) {{\n{body}\n}}\n"
+    return f'{text}\ndefine i32 @"{entry}"(ptr %words) {{\n{body}\n}}\n'
 
 
-def _simplified(text: str) -> Any:
-    """Only what `ENTRY` needs, and none of the detours that the lowering took."""
+def _simplified(text: str, entry: str) -> Any:
+    """Only what the entry needs, and none of the detours that the lowering took."""
     module = llvm.parse_assembly(_COUNTING.sub(_UNCOUNTED, text))
     for item in (*module.functions, *module.global_variables):
-        if not item.is_declaration and item.name != ENTRY:
+        if not item.is_declaration and item.name != entry:
             item.linkage = llvm.Linkage.internal
     passes = llvm.create_new_module_pass_manager()
     passes.add_global_dead_code_eliminate_pass()
@@ -154,12 +155,12 @@ def _simplified(text: str) -> Any:
     return module
 
 
-def _anonymous(text: str) -> str:
+def _anonymous(text: str, entry: str) -> str:
     """Names that Numba counted up in this process become the same each time."""
     names: dict[str, str] = {}
     for match in _NAMED.finditer(text):
         name = match[1]
-        if name != ENTRY and not name.startswith("llvm.") and name not in LIBRARY:
+        if name.strip('"') != entry and not name.startswith("llvm.") and name not in LIBRARY:
             names[name] = f"n{len(names)}"
-    pattern = re.compile(r'@("[^"]+"|[\w.$]+)')
+    pattern = re.compile(r'@("[^"]+"|[-\w.$]+)')
     return pattern.sub(lambda match: f"@{names.get(match[1], match[1])}", text)

@@ -11,20 +11,13 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-__all__ = ["ENTRY", "compile_text", "cpu", "load", "target_machine", "tuning"]
-
-ENTRY = "entry"
-"""Name of the function in every module."""
+__all__ = ["compile_text", "cpu", "load", "target_machine", "tuning"]
 
 # A number's bytes in its word of 64 bits.
 _WORDS = {
     "float64": "d", "float32": "f4x", "int64": "q", "int32": "i4x", "int16": "h6x", "int8": "b7x",
     "uint64": "Q", "uint32": "I4x", "uint16": "H6x", "uint8": "B7x",
 }  # fmt: skip
-
-# Code lives as long as its engine.
-_engines: list[Any] = []
-
 
 @functools.cache
 def cpu() -> str:
@@ -36,6 +29,16 @@ def cpu() -> str:
 @functools.cache
 def target_machine() -> Any:
     """This CPU, as Numba's just-in-time compiler sees it."""
+    return _new_machine()
+
+
+@functools.cache
+def _engine() -> Any:
+    """Holds all code of this process; it takes its machine for its own."""
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _new_machine())
+
+
+def _new_machine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
@@ -81,16 +84,25 @@ def compile_text(text: str) -> bytes:
     return code
 
 
-def load(code: bytes, signature: Sequence[str]) -> Callable[[Sequence[Any]], None]:
+def load(code: bytes, name: str, signature: Sequence[str]) -> Callable[[Sequence[Any]], None]:
     """Machine code as a function of a kernel's arguments, which are of the signature's types.
 
     The interpreter's lock is not held while it runs.
+
+    Parameters
+    ----------
+    code
+        From `compile_text`.
+    name
+        Of the function in it; of one name, one can be loaded.
     """
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+    engine = _engine()
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    _engines.append(engine)
-    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p)(engine.get_function_address(ENTRY))
+    address = engine.get_function_address(name)
+    if not address:
+        raise RuntimeError(f"there is no function {name} in its own code")
+    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p)(address)
     pack = struct.Struct("<" + "".join(map(_words, signature))).pack
 
     def call(arguments: Sequence[Any]) -> None:
