@@ -27,7 +27,7 @@ DEMO_CT := $(if $(CT),,$(OUT)/phantom.nii.gz)
 BENCHMARKS := kernels pipeline cleanup accuracy reader file_to_png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint soak bench clean
+.PHONY: help setup demo test lint soak bench kernels clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ soak: $(DEV) ## run the long tests
 
 bench: $(RUN) ## time the kernels; figures go to benchmarks/
 	@for name in $(BENCHMARKS); do echo "$$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done
+
+kernels: $(DEV) ## make the LLVM text of the kernels that is shipped, after a change of theirs
+	$(BIN)/python -m drr.lowered
 
 clean: ## remove .venv, builds, caches and out/
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -50,7 +50,8 @@ __all__ = [
 Signature = tuple[str, ...]
 """Types of arguments: `float32` is a number, `int16:3C` a C-contiguous array, `int16:3A` any."""
 
-LOWERED = Path(__file__).with_name("lowered.zip")
+HERE = Path(__file__).parent
+LOWERED = HERE / "lowered.zip"
 
 kernels: list[Kernel] = []
 """All that were imported."""
@@ -99,9 +100,10 @@ class Kernel:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of the kernel's file, of the kernels that it calls, and of the constants it uses."""
+        """Of its file and its compiler's, the kernels that it calls, and the constants it uses."""
         code = self.function.__code__
-        parts = [_file_digest(__file__), _file_digest(code.co_filename), self.function.__qualname__]
+        parts = [self.function.__qualname__, _file_digest(code.co_filename)]
+        parts += [_file_digest(str(HERE / name)) for name in ("jit.py", "lowering.py", "native.py")]
         for name in sorted(code.co_names):
             value = self.function.__globals__.get(name)
             if isinstance(value, Kernel):
