@@ -1,6 +1,6 @@
 """How long one view takes on a GPU: predicted from its machine code, measured where one answers.
 
-    python benchmarks/gpu.py [--rounds N] [--warps N] [--json FILE]
+    python benchmarks/gpu.py [--rounds N] [--warps N] [--measure-only] [--json FILE]
 
 The scan and the detector of benchmarks/kernels.py. The prediction is for an H100 SXM (132
 multiprocessors, 1.7 GHz sustained, 3.0 TB/s of memory): instructions of the inner loop from ptxas,
@@ -203,6 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--warps", type=int, default=40, help="sample of the trace")
+    parser.add_argument("--measure-only", action="store_true", help="predict nothing")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     hu = volume()
@@ -220,7 +221,8 @@ def main() -> None:
     else:
         print(f"nothing measured: {gpu.reason}")
     try:
-        figures["predicted"] = predicted(hu, options.warps)
+        if not options.measure_only:
+            figures["predicted"] = predicted(hu, options.warps)
     except ImportError as error:
         print(f"no prediction: {error}; it needs the development tools, drr-rate[dev]")
     names = figures.get("predicted") or figures.get("measured") or {}

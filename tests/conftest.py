@@ -10,6 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from all tests but those of `pytest -m gpu`: results are the same everywhere."""
+    chosen = config.getoption("-m") or ""
+    if "gpu" not in chosen.replace("not gpu", ""):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """Folder of real scans and films, or a skip that says how to provide it."""
