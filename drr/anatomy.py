@@ -93,6 +93,11 @@ class Anatomy:
         return bool(self.truncated_sides)
 
     @cached_property
+    def footprint(self) -> Mask:
+        """`(ky, kx)` bool. Where the body is in any plane."""
+        return np.asarray(self.body.any(axis=0))
+
+    @cached_property
     def body_box(self) -> NDArray[np.float64]:
         """`(2, 3)` lowest and highest x, y and z of the body, LPS mm."""
         return _box(self._surface)
@@ -379,21 +384,35 @@ def _in_plane(
 
 
 def _outer_corners(mask: Mask, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`(n, 3)` LPS mm: corners of the first and last block of every row of the mask.
+    """`(n, 3)` LPS mm: corners of the first and last block of rows of the mask.
 
-    The blocks between are inside the hull of these two, so that no direction is lost.
+    All that are corners of its convex hull are among them, so that no direction is lost; most
+    others are left out.
     """
-    z, y = np.nonzero(mask.any(axis=2))
-    rows = mask[z, y]
-    first = rows.argmax(axis=1) - 0.5
-    last = rows.shape[1] - rows[:, ::-1].argmax(axis=1) - 0.5
-    corners = [
-        np.stack([x, y + dy, z + dz], axis=-1)
-        for x in (first, last)
-        for dy in (-0.5, 0.5)
-        for dz in (-0.5, 0.5)
-    ]
+    count = mask.shape[2]
+    filled = mask.any(axis=2)
+    corners = []
+    for first, sign in ((mask.argmax(axis=2), 1.0), (mask[:, :, ::-1].argmax(axis=2), -1.0)):
+        depth = np.where(filled, first, np.inf)
+        z, y = np.nonzero(filled & _convex(depth))
+        x = depth[z, y] - 0.5
+        x = x if sign > 0 else count - 1 - x
+        corners += [
+            np.stack([x, y + dy, z + dz], axis=-1) for dy in (-0.5, 0.5) for dz in (-0.5, 0.5)
+        ]
     return np.asarray(np.concatenate(corners) @ affine[:3, :3].T + affine[:3, 3])
+
+
+def _convex(depth: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether a surface lies below the middle of any two points at equal distances around."""
+    convex = np.ones(depth.shape, bool)
+    for dz, dy in ((0, 1), (0, 2), (0, 4), (1, 0), (2, 0), (4, 0)):
+        nz, ny = depth.shape
+        if nz > 2 * dz and ny > 2 * dy:
+            here = (slice(dz, nz - dz), slice(dy, ny - dy))
+            before, after = depth[: nz - 2 * dz, : ny - 2 * dy], depth[2 * dz :, 2 * dy :]
+            convex[here] &= 2 * depth[here] < before + after
+    return convex
 
 
 def _box(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from drr.anatomy import Anatomy, check_anatomy
 from drr.errors import VolumeError
 from drr.kernels.cpu.continuation import blend_slices, running_means
 from drr.kernels.cpu.cut import kept_box
+from drr.kernels.cpu.threads import available_cpus, run
 from drr.outline import OUTLINE_PARAMETERS, Outline, estimate_outline
 from drr.volume import Volume
 
@@ -226,14 +227,20 @@ def fill_margins(
     if added.outline is not None:
         notes.append(added.outline.fill(scan, volume, (by, bx), threads=threads))
     step = float(volume.spacing[2])
-    ends = (("below", scan, out[:bz][::-1]), ("above", scan[::-1], out[bz + nz :]))
-    for name, inward, outward in ends:
-        if len(outward):
-            _continue(inward, outward, volume.spacing, threads)
-            notes.append(
-                f"extension: {len(outward) * step:.0f} mm {name} the scan repeat its last "
-                "slices, blurred with the distance; they are not anatomy"
-            )
+    ends = [("below", scan, out[:bz][::-1]), ("above", scan[::-1], out[bz + nz :])]
+    ends = [end for end in ends if len(end[2])]
+    threads = threads or available_cpus()
+
+    def task(start: int, stop: int) -> None:
+        for _, inward, outward in ends[start:stop]:
+            _continue(inward, outward, volume.spacing, max(1, threads // len(ends)))
+
+    run(task, [(k, k + 1) for k in range(len(ends))], threads)
+    for name, _, outward in ends:
+        notes.append(
+            f"extension: {len(outward) * step:.0f} mm {name} the scan repeat its last "
+            "slices, blurred with the distance; they are not anatomy"
+        )
     return replace(volume, hu=out, affine=added.affine(volume), notes=(*volume.notes, *notes))
 
 
@@ -241,7 +248,7 @@ def _continue(
     inward: NDArray[np.int16],
     outward: NDArray[np.int16],
     spacing: NDArray[np.float64],
-    threads: int | None,
+    threads: int,
 ) -> None:
     """Write the slices beyond an end; both arrays count from the end."""
     p = EXTENSION_PARAMETERS

@@ -148,7 +148,7 @@ def _reach(geometry: Geometry, volume: Volume, anatomy: Anatomy) -> tuple[float,
         start = np.broadcast_to(np.array(geometry.source), target.shape)
     to_voxel = volume.world_to_voxel
     start, target = (p @ to_voxel[:3, :3].T + to_voxel[:3, 3] for p in (start, target))
-    along_x, along_y = anatomy.body.any(axis=(0, 1)), anatomy.body.any(axis=(0, 2))
+    along_x, along_y = anatomy.footprint.any(axis=0), anatomy.footprint.any(axis=1)
     enter, leave = np.zeros(len(target)), np.ones(len(target))
     for axis, rows in ((0, along_x), (1, along_y)):
         block = np.flatnonzero(rows)

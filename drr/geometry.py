@@ -146,9 +146,7 @@ class Geometry:
     @property
     def normal(self) -> NDArray[np.float64]:
         """`(3,)` u x v, not normalised."""
-        (a, b, c), (d, e, f) = self.u, self.v
-        # Written out: `np.cross` takes fifty times as long, and views are placed by the dozen.
-        return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
+        return _cross(self.u, self.v)
 
     @property
     def central_ray(self) -> NDArray[np.float64]:
@@ -265,9 +263,15 @@ def project_point(geometry: Geometry, point: Sequence[float]) -> tuple[float, fl
     hit = start - center + ray * (np.dot(center - start, normal) / np.dot(ray, normal))
     # Coordinates along u and v, which need be neither perpendicular nor of equal length.
     scale = np.dot(normal, normal)
-    across = np.dot(np.cross(hit, geometry.v), normal) / scale
-    down = np.dot(np.cross(geometry.u, hit), normal) / scale
+    across = np.dot(_cross(hit.tolist(), geometry.v), normal) / scale
+    down = np.dot(_cross(geometry.u, hit.tolist()), normal) / scale
     return float(down + (geometry.rows - 1) / 2), float(across + (geometry.columns - 1) / 2)
+
+
+def _cross(first: Sequence[float], second: Sequence[float]) -> NDArray[np.float64]:
+    """Written out: `np.cross` takes fifty times as long, and views are placed by the dozen."""
+    (a, b, c), (d, e, f) = first, second
+    return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
 
 
 def _vector(name: str, value: Any) -> Vector:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +20,9 @@ from drr.volume import Volume
 __all__ = ["Prepared", "prepare"]
 
 # The scan is extended for these, so that it is the same whichever views are asked for.
-_STANDARD_VIEWS = ("pa", "ap-portable", "ll", "rl")
+_STANDARD_VIEWS = tuple(
+    parse_view(name, shape=(64, 64)) for name in ("pa", "ap-portable", "ll", "rl")
+)
 # What lies further beyond the scan is not known well enough to be made up.
 _LONGEST_EXTENSION_MM = 60.0
 
@@ -107,8 +109,8 @@ def _standard_extension(volume: Volume, anatomy: Anatomy) -> Extension:
     if anatomy.lungs is None:
         return Extension()
     needed = []
-    for name in _STANDARD_VIEWS:
-        view = fit_to_lungs(replace(parse_view(name), shape=(64, 64)), anatomy)
+    for standard in _STANDARD_VIEWS:
+        view = fit_to_lungs(standard, anatomy)
         needed.append(extension_needed(view.place(anatomy), volume, anatomy))
     superior, inferior = np.minimum(np.ceil(np.max(needed, axis=0)), _LONGEST_EXTENSION_MM)
     return Extension(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import jit
+from drr.kernels.cpu.jit import int32, jit, uint64
 
 __all__ = ["Components", "Mask", "components", "dilate", "erode", "shadow"]
 
@@ -17,16 +17,22 @@ Mask = NDArray[np.bool_]
 
 def dilate(mask: Mask, radii: tuple[int, int, int], *, cross: bool = False) -> Mask:
     """Dilation by a box of `radii` voxels (z, y, x), or by their cross; nothing lies outside."""
-    mask = np.ascontiguousarray(mask)
-    if cross:
-        grown: Mask = mask.copy()
-        for axis, radius in enumerate(radii):
-            only = tuple(radius if other == axis else 0 for other in range(3))
-            grown |= dilate(mask, (only[0], only[1], only[2]))
-        return grown
-    out = np.empty_like(mask)
-    _dilate(mask.view(np.uint8), *radii, out.view(np.uint8))
-    return out
+    radii_y, radii_x = (min(radii[axis], mask.shape[axis] - 1) for axis in (1, 2))
+    # With room behind rows and planes the mask can be shifted as one row of bytes, which is
+    # fastest: nothing gets around into the next row.
+    nz, ny, nx = mask.shape
+    padded = np.zeros((nz, ny + radii_y, nx + radii_x), bool)
+    padded[:, :ny, :nx] = mask
+    source = padded.reshape(-1)
+    grown = source.copy()
+    row, plane = padded.shape[2], padded.shape[1] * padded.shape[2]
+    for pitch, radius in ((1, radii_x), (row, radii_y), (plane, min(radii[0], nz - 1))):
+        for shift in range(pitch, pitch * radius + 1, pitch):
+            grown[shift:] |= source[:-shift]
+            grown[:-shift] |= source[shift:]
+        if not cross and radius:
+            source = grown.copy()
+    return np.ascontiguousarray(grown.reshape(padded.shape)[:, :ny, :nx])
 
 
 def erode(mask: Mask, radii: tuple[int, int, int]) -> Mask:
@@ -36,10 +42,15 @@ def erode(mask: Mask, radii: tuple[int, int, int]) -> Mask:
 
 def shadow(mask: Mask, *, backward: bool = False) -> Mask:
     """The mask and all behind it along the second axis (y), or with `backward` all in front."""
-    cast: Mask = np.array(mask[:, ::-1] if backward else mask, order="C")
-    for y in range(1, mask.shape[1]):
-        cast[:, y] |= cast[:, y - 1]
-    return cast[:, ::-1] if backward else cast
+    cast: Mask = np.array(mask, order="C")
+    step = 1
+    while step < mask.shape[1]:
+        if backward:
+            cast[:, :-step] |= cast[:, step:]
+        else:
+            cast[:, step:] |= cast[:, :-step]
+        step *= 2
+    return cast
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +79,17 @@ class Components:
     def mask(self, chosen: NDArray[np.bool_]) -> Mask:
         """The voxels of the chosen components; `chosen` is `(components,)`."""
         out = np.zeros(self.shape, bool)
-        _paint(*(*self._runs, chosen, out.reshape(-1, self.shape[2])))
+        flat = out.reshape(-1).view(np.uint8)
+        _paint(*self._runs, np.ascontiguousarray(chosen).view(np.uint8), flat)
         return out
 
     def sums(self, values: NDArray) -> NDArray[np.int64]:
-        """`(components,)` sum of an array of the mask's shape: of a mask, how much is in it."""
+        """`(components,)` sum of an array of the mask's shape and of values that fit int16.
+
+        Of a mask that is how much of it lies in each.
+        """
         total = np.zeros(self.sizes.size, np.int64)
-        rows = np.ascontiguousarray(values).reshape(-1, self.shape[2])
-        _sum(*(*self._runs, rows.view(np.uint8) if rows.dtype == bool else rows, total))
+        _sum(*self._runs, np.ascontiguousarray(values, np.int16).reshape(-1), total)
         return total
 
     def at_edge(self) -> NDArray[np.bool_]:
@@ -89,7 +103,8 @@ class Components:
 
     @property
     def _runs(self) -> tuple[Any, ...]:
-        return self.rows, self.starts, self.stops, self.numbers
+        """For kernels: the width of a row first."""
+        return self.shape[2], self.rows, self.starts, self.stops, self.numbers
 
 
 def components(mask: Mask, *, planes: bool = False) -> Components:
@@ -100,56 +115,18 @@ def components(mask: Mask, *, planes: bool = False) -> Components:
     2008.
     """
     nz, ny, nx = mask.shape
-    rows = np.ascontiguousarray(mask).reshape(nz * ny, nx).view(np.uint8)
-    first = np.empty(nz * ny + 1, np.int32)
-    count = _count_runs(rows, first)
-    starts, stops, numbers = (np.empty(count, np.int32) for _ in range(3))
-    sizes = np.zeros(count, np.int64)
-    found = _join_runs(rows, ny, planes, first, starts, stops, numbers, sizes)
-    row_of = np.repeat(np.arange(nz * ny, dtype=np.int32), np.diff(first))
-    return Components((nz, ny, nx), row_of, starts, stops, numbers, sizes[:found].copy())
-
-
-@jit
-def _dilate(mask, rz, ry, rx, out):
-    nz, ny, nx = mask.shape
-    line = np.empty(nx, np.uint8)
-    # A row is or-ed over z and y into a line, then the line over x into the result.
-    for z in range(nz):
-        for y in range(ny):
-            line[:] = 0
-            for a in range(max(z - rz, 0), min(z + rz + 1, nz)):
-                for b in range(max(y - ry, 0), min(y + ry + 1, ny)):
-                    row = mask[a, b]
-                    for x in range(nx):
-                        line[x] |= row[x]
-            new = out[z, y]
-            for x in range(nx):
-                new[x] = line[x]
-            for step in range(1, min(rx, nx - 1) + 1):
-                later, earlier = new[step:], line[: nx - step]
-                for x in range(earlier.size):
-                    later[x] |= earlier[x]
-                later, earlier = line[step:], new[: nx - step]
-                for x in range(earlier.size):
-                    earlier[x] |= later[x]
-
-
-@jit
-def _count_runs(rows, first):
-    """Runs before each row; their number."""
-    total = 0
-    for r in range(rows.shape[0]):
-        first[r] = total
-        row = rows[r]
-        # Where a voxel differs from the one before, a run starts or stops.
-        steps = np.int32(row[0]) + np.int32(row[row.size - 1])
-        before, after = row[: row.size - 1], row[1:]
-        for x in range(after.size):
-            steps += before[x] ^ after[x]
-        total += steps // 2
-    first[rows.shape[0]] = total
-    return total
+    # A run starts or stops where a voxel differs from the one before; every row gets an end.
+    padded = np.zeros(nz * ny * (nx + 1) + 1, bool)
+    padded[1:].reshape(nz * ny, nx + 1)[:, :nx] = mask.reshape(nz * ny, nx)
+    edges = np.flatnonzero(padded[1:] != padded[:-1]).astype(np.int32)
+    rows, starts = np.divmod(edges[::2], np.int32(nx + 1))
+    stops = edges[1::2] - rows * np.int32(nx + 1)
+    first = np.zeros(nz * ny + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=nz * ny), out=first[1:])
+    numbers = np.empty(rows.size, np.int32)
+    sizes, found = np.zeros(rows.size, np.int64), np.zeros(1, np.int64)
+    _join_runs(first, nz * ny, ny, int(planes), starts, stops, numbers, sizes, found)
+    return Components((nz, ny, nx), rows, starts, stops, numbers, sizes[: found[0]].copy())
 
 
 @jit
@@ -161,45 +138,32 @@ def _root(parents, run):
 
 
 @jit
-def _join_rows(parents, starts, stops, p, p_end, q, q_end):
-    """Join the runs p to p_end of one row with those of another that they touch."""
-    while p < p_end and q < q_end:
-        if starts[p] < stops[q] and starts[q] < stops[p]:
-            a, b = _root(parents, p), _root(parents, q)
-            # The earlier run is the root, so that numbers come out in order.
-            if a < b:
-                parents[b] = a
-            else:
-                parents[a] = b
-        if stops[p] < stops[q]:
-            p += 1
-        else:
-            q += 1
-
-
-@jit
-def _join_runs(rows, ny, planes, first, starts, stops, numbers, sizes):
+def _join_runs(first, row_count, ny, planes, starts, stops, numbers, sizes, found):
+    """Number the components; `first[r]` is the first run of row r."""
     parents = numbers
-    nx = rows.shape[1]
-    for r in range(rows.shape[0]):
-        row = rows[r]
-        run, stop = first[r], first[r + 1]
-        x = 0
-        while run < stop:
-            while row[x] == 0:
-                x += 1
-            starts[run] = x
-            while x < nx and row[x] != 0:
-                x += 1
-            stops[run] = x
+    for r in range(row_count):
+        for run in range(first[r], first[r + 1]):
             parents[run] = run
-            run += 1
-        if r % ny > 0:
-            _join_rows(parents, starts, stops, first[r], stop, first[r - 1], first[r])
-        if not planes and r >= ny:
-            _join_rows(parents, starts, stops, first[r], stop, first[r - ny], first[r - ny + 1])
+        # With the row before, then with that of the plane before.
+        for step in range(1 if planes else 2):
+            other = r - 1 if step == 0 else r - ny
+            if other < 0 or (step == 0 and r % ny == 0):
+                continue
+            p, q = first[r], first[other]
+            while p < first[r + 1] and q < first[other + 1]:
+                if starts[p] < stops[q] and starts[q] < stops[p]:
+                    a, b = _root(parents, p), _root(parents, q)
+                    # The earlier run is the root, so that numbers come out in order.
+                    if a < b:
+                        parents[b] = a
+                    else:
+                        parents[a] = b
+                if stops[p] < stops[q]:
+                    p += 1
+                else:
+                    q += 1
     count = 0
-    for run in range(parents.size):
+    for run in range(first[row_count]):
         # Parents come before their children, so they have their final number already.
         if parents[run] == run:
             numbers[run] = count
@@ -207,21 +171,24 @@ def _join_runs(rows, ny, planes, first, starts, stops, numbers, sizes):
         else:
             numbers[run] = numbers[parents[run]]
         sizes[numbers[run]] += stops[run] - starts[run]
-    return count
+    found[0] = count
 
 
 @jit
-def _paint(rows, starts, stops, numbers, chosen, out):
+def _paint(nx, rows, starts, stops, numbers, chosen, out):
     for run in range(rows.size):
         if chosen[numbers[run]]:
-            out[rows[run], starts[run] : stops[run]] = True
+            # With unsigned indices such loops become vector instructions.
+            start = uint64(rows[run] * nx + starts[run])
+            for x in range(uint64(stops[run] - starts[run])):
+                out[start + x] = 1
 
 
 @jit
-def _sum(rows, starts, stops, numbers, values, total):
+def _sum(nx, rows, starts, stops, numbers, values, total):
     for run in range(rows.size):
-        part = values[rows[run], starts[run] : stops[run]]
-        s = np.int32(0)
-        for x in range(part.size):
-            s += part[x]
+        s = int32(0)
+        start = uint64(rows[run] * nx + starts[run])
+        for x in range(uint64(stops[run] - starts[run])):
+            s += values[start + x]
         total[numbers[run]] += s

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import float32 as f4
-from drr.kernels.cpu.jit import jit
+from drr.kernels.cpu.jit import float32 as f4, jit, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 
 __all__ = ["blend_slices", "fill_sides", "running_means"]
+
+# Voxels of each slice that are blended at a time.
+_STRETCH = 2048
 
 
 def blend_slices(
@@ -21,23 +23,29 @@ def blend_slices(
     *,
     threads: int | None = None,
 ) -> None:
-    """Write weighted sums of a few slices.
+    """Write weighted sums of three slices.
 
     Parameters
     ----------
     slices
-        `(m, ny, nx)` float32.
+        `(3, ny, nx)` float32.
     weights
-        `(n, m)` float32; row k makes slice k of `out`.
+        `(n, 3)` float32; row k makes slice k of `out`.
     out
-        `(n, ny, nx)` int16; sums are rounded to the nearest, halves up.
+        `(n, ny, nx)` int16, C-contiguous but for its first axis, which may run backward; sums are
+        rounded to the nearest, halves up.
     """
+    if out.strides[0] < 0:
+        out, weights = out[::-1], weights[::-1]
+    flat, weights = out.reshape(-1), np.ascontiguousarray(weights).reshape(-1)
+    sources = slices.reshape(3, -1)
+    size = sources.shape[1]
     threads = threads or available_cpus()
 
     def task(start: int, stop: int) -> None:
-        _blend_slices(slices, weights, out, start, stop)
+        _blend_slices(*sources, weights, size, flat, len(out), start, stop)
 
-    run(task, split(len(out), 4 * threads), threads)
+    run(task, split(-(-size // _STRETCH), 4 * threads), threads)
 
 
 def fill_sides(
@@ -79,13 +87,13 @@ def fill_sides(
     reach = outline.max(axis=0)
     wanted = (radius > limit) & (radius < np.maximum(reach[sector], reach[following]))
     places = np.flatnonzero(wanted.ravel()).astype(np.int32)
-    where: tuple[Any, ...] = tuple(
-        a.ravel()[places] for a in (radius, limit, sector, following, share)
-    )
+    where = [a.ravel()[places] for a in (radius, limit, sector, following, share)]
+    flat, pitch = values.reshape(-1), values.shape[1] * values.shape[2]
+    tables = edge.size, outline.reshape(-1), inner.reshape(-1)
+    constants = np.float32(outer), background, np.float32(fade)
 
     def task(start: int, stop: int) -> None:
-        fill = values, places, *where, outline, inner, f4(outer), background, f4(fade), start, stop
-        _fill_sides(*fill)
+        _fill_sides(flat, pitch, places, *where, *tables, *constants, start, stop)
 
     run(task, split(len(values), 4 * threads), threads)
 
@@ -99,78 +107,70 @@ def running_means(image: NDArray[Any], radius: int, times: int) -> NDArray[Any]:
         `(n, m)` float32 or float64; the result is of the same type.
     """
     first, second = np.ascontiguousarray(image), np.empty_like(image, order="C")
+    n, m = first.shape
+    places = np.arange(n)
+    inside = np.minimum(places + radius + 1, n) - np.maximum(places - radius, 0)
+    shares = (1.0 / inside).astype(image.dtype)
     for _ in range(times):
-        _running_means(first, radius, second)
+        total = np.zeros(m, image.dtype)
+        _running_means(first.reshape(-1), n, m, radius, shares, total, second.reshape(-1))
         # The image itself is not written to.
         first, second = second, np.empty_like(second) if first is image else first
     return first
 
 
 @jit
-def _running_means(image, radius, out):
-    n, m = image.shape
-    total = np.zeros(m, image.dtype)
-    nothing = np.zeros(m, image.dtype)
-    for row in range(min(radius, n)):
-        line = image[row]
-        for x in range(m):
-            total[x] += line[x]
-    for row in range(n):
-        entering = image[row + radius] if row + radius < n else nothing
-        leaving = image[row - radius - 1] if row > radius else nothing
-        share = image.dtype.type(1.0 / (min(row + radius + 1, n) - max(row - radius, 0)))
-        line = out[row]
-        for x in range(m):
-            new = total[x] + (entering[x] - leaving[x])
-            total[x] = new
-            line[x] = share * new
+def _running_means(image, n, m, radius, shares, total, out):
+    """A running total per column; with unsigned indices such loops become vector instructions."""
+    for row in range(-radius, n):
+        entering, leaving = uint64((row + radius) * m), uint64((row - radius - 1) * m)
+        if row + radius >= n and row > radius:
+            for x in range(uint64(m)):
+                total[x] -= image[leaving + x]
+        elif row > radius:
+            for x in range(uint64(m)):
+                total[x] += image[entering + x] - image[leaving + x]
+        elif row + radius < n:
+            for x in range(uint64(m)):
+                total[x] += image[entering + x]
+        if row >= 0:
+            share, new = shares[row], uint64(row * m)
+            for x in range(uint64(m)):
+                out[new + x] = share * total[x]
 
 
 @jit
-def _blend_slices(slices, weights, out, start, stop):
-    ny, nx = out.shape[1:]
-    total = np.empty(nx, np.float32)
-    for z in range(start, stop):
-        for y in range(ny):
-            total[:] = f4(0.5)
-            for m in range(slices.shape[0]):
-                weight = weights[z, m]
-                if weight != f4(0):
-                    row = slices[m, y]
-                    for x in range(nx):
-                        total[x] += weight * row[x]
-            new = out[z, y]
-            for x in range(nx):
-                new[x] = np.int16(np.floor(total[x]))
+def _blend_slices(first, second, third, weights, size, out, count, start, stop):
+    # A stretch of the slices stays in the cache for all sums.
+    for stretch in range(start, stop):
+        begin = uint64(stretch * _STRETCH)
+        length = uint64(min(_STRETCH, size - stretch * _STRETCH))
+        for k in range(count):
+            a, b, c = weights[3 * k], weights[3 * k + 1], weights[3 * k + 2]
+            new = uint64(k * size) + begin
+            for x in range(length):
+                sum_ = f4(0.5) + a * first[begin + x]
+                sum_ = sum_ + b * second[begin + x] + c * third[begin + x]
+                out[new + x] = np.int16(np.floor(sum_))
 
 
 @jit
 def _fill_sides(
-    values,
-    places,
-    radius,
-    limit,
-    sector,
-    following,
-    share,
-    outline,
-    inner,
-    outer,
-    background,
-    fade,
-    start,
-    stop,
-):
+    values, pitch, places, radius, limit, sector, following, share, sectors, outline, inner,
+    outer, background, fade, start, stop,
+):  # fmt: skip
+    one = f4(1)
     for z in range(start, stop):
-        plane = values[z].reshape(-1)
+        first, line = uint64(z * pitch), z * sectors
         for n in range(places.size):
-            a, b, f = sector[n], following[n], share[n]
-            reach = (f4(1) - f) * outline[z, a] + f * outline[z, b]
+            a, b, f = line + sector[n], line + following[n], share[n]
+            reach = (one - f) * outline[a] + f * outline[b]
             inside = reach - radius[n]
-            if inside <= f4(0) or plane[places[n]] > background:
+            place = first + uint64(places[n])
+            if inside <= f4(0) or values[place] > background:
                 continue
-            at_edge = (f4(1) - f) * inner[z, a] + f * inner[z, b]
+            at_edge = (one - f) * inner[a] + f * inner[b]
             tissue = outer + inside / (reach - limit[n]) * (at_edge - outer)
-            part = min(inside / fade, f4(1))
+            part = inside / fade if inside < fade else one
             value = f4(background) + part * (tissue - f4(background))
-            plane[places[n]] = np.int16(np.floor(value + f4(0.5)))
+            values[place] = np.int16(np.floor(value + f4(0.5)))

@@ -14,6 +14,9 @@ __all__ = ["cut", "kept_box"]
 # Classes of a block. Walks judge the voxels of rim and skin; where none comes, those of the rim
 # go and those of the skin stay.
 OUTSIDE, RIM, SKIN, INSIDE = 0, 1, 2, 3
+CLASS = 3
+# Flags beside the class: walks start here; walks may look here.
+START, SEEN = 4, 8
 
 # Blocks that a walk judges. A judgement is the distance walked, in eighths of a block and
 # doubled, and odd for what is not body.
@@ -82,30 +85,45 @@ def cut(
     dense_count, padding_count
         Replaced voxels above `dense`, and at or below `padding`.
     """
-    deep = erode(mask, (0, 1, 1))
-    classes = np.full(mask.shape, OUTSIDE, np.uint8)
-    classes[dilate(mask, (0, 1, 1), cross=True)] = RIM
-    # Above and below, where no walk goes, a block may hold the rest of a shoulder.
-    classes[dilate(mask, (1, 0, 0))] = SKIN
-    classes[deep] = INSIDE
-    _check_room(classes != OUTSIDE, factors, values.shape, out.shape, at)
-    shallow = (classes == RIM) | (classes == SKIN)
-    starts = deep & dilate(shallow, (0, 1, 1), cross=True)
+    classes = _classes(mask)
+    _check_room(classes & CLASS != OUTSIDE, factors, values.shape, out.shape, at)
     counts = np.zeros((len(mask), 2), np.int64)
-    walk_hu = (int(tissue), int(rise), int(air), int(padding))
-    write_hu = (np.int16(background), np.int16(dense), np.int16(padding))
+    flat, flat_out = values.reshape(-1), out.reshape(-1)
+    plane = values.shape[1] * values.shape[2]
+    # How far each voxel that a walk judges is from where the skin begins.
+    near = [(np.arange(REACH * f) * EIGHTHS // f * 2).astype(np.uint8) for f in factors[1:]]
     threads = threads or available_cpus()
 
     def task(start: int, stop: int) -> None:
         _cut(
-            *(values, classes, starts, *factors, *together, out, at, out is values),
-            *(walk_hu, write_hu, counts, start, stop),
+            *(flat, *values.shape, classes.reshape(-1), *mask.shape[1:], *factors, *together),
+            *(flat_out, *out.shape[1:], *at, int(out is values)),
+            *(tissue, rise, air, np.int16(padding), np.int16(background), np.int16(dense), *near),
+            *(np.empty(3 * mask.shape[2], np.int64), np.empty(plane, np.int32)),
+            np.empty(plane, np.uint8),
+            *(counts.reshape(-1), start, stop),
         )
 
     # More ranges than threads: slices cost unequally.
     run(task, split(len(mask), 4 * threads), threads)
     dense_count, padding_count = counts.sum(axis=0).tolist()
     return dense_count, padding_count
+
+
+def _classes(mask: Mask) -> NDArray[np.uint8]:
+    """The class of every block, and its flags."""
+    deep = erode(mask, (0, 1, 1))
+    classes = np.zeros(mask.shape, np.uint8)
+    classes[dilate(mask, (0, 1, 1), cross=True)] = RIM
+    # Above and below, where no walk goes, a block may hold the rest of a shoulder.
+    classes[dilate(mask, (1, 0, 0))] = SKIN
+    classes[deep] = INSIDE
+    shallow = (classes == RIM) | (classes == SKIN)
+    starts = deep & dilate(shallow, (0, 1, 1), cross=True)
+    classes[starts] |= START
+    # A walk of one lane sees half of what lies beside it.
+    classes[dilate(shallow | starts, (0, 1, 1), cross=True)] |= SEEN
+    return classes
 
 
 def kept_box(
@@ -144,241 +162,210 @@ def _check_room(
 
 
 @jit
-def _seen(flat, place, across, lanes, alone, slices, plane, padding):
-    """Sum of the voxels that a walk goes through in one step, or of one and its neighbours."""
-    total = int32(0)
-    for z in range(slices):
-        p = place + z * plane
-        if lanes > 1:
-            for b in range(lanes):
-                total += max(int32(flat[uint64(p + b * across)]), padding)
-        else:
-            total += 2 * max(int32(flat[uint64(p)]), padding)
-            side = 0 if alone else across
-            total += max(int32(flat[uint64(p - side)]), padding)
-            total += max(int32(flat[uint64(p + side)]), padding)
-    return total
+def _walk(seen, here, along, across, lanes, alone, inside, skin, tissue, rise, air):
+    """How much of the skin beyond a block that is certainly inside is body; -1 if unknown.
 
-
-@jit
-def _walk(flat, judged, here, place, along, across, alone, inside, skin, lanes, slices, near, hu):
-    """Judge the skin beyond a block that is certainly inside.
-
-    `flat` are all voxels, `judged` those of one slice; the skin begins at `here` in the one and
-    at `place` in the other. The walk comes through `inside` voxels before it, to learn whether
+    The skin begins at `here`. The walk comes through `inside` voxels before it, to learn whether
     tissue or lung is there, and goes on through `skin` voxels. It is a few `lanes` wide. A single
     one sees half as much of both neighbours across, against noise; `alone`, at the edge of a
-    slice, it sees nothing across.
+    slice, it sees nothing across. A walk that meets no tissue knows nothing.
+    """
+    side = 0 if alone else across
+    place = here - inside * along
+    in_tissue = beyond = False
+    lowest = 0
+    for n in range(-inside, skin):
+        value = 0
+        if lanes > 1:
+            for b in range(lanes):
+                value += seen[uint64(place + b * across)]
+        else:
+            value = 2 * seen[uint64(place)] + seen[uint64(place - side)]
+            value += seen[uint64(place + side)]
+        place += along
+        if not in_tissue:
+            in_tissue = value >= tissue
+        elif beyond or value < tissue:
+            lowest = value if not beyond or value < lowest else lowest
+            beyond = True
+            if value > lowest + rise or value < air:
+                return n if n > 0 else 0
+    return skin if in_tissue else -1
+
+
+@jit
+def _judge(
+    seen, judged, classes, first, by, bx, fy, fx, ny, nx,
+    lanes, slices, tissue, rise, air, near_y, near_x,
+):  # fmt: skip
+    """Walk from all blocks of one plane where walks start, along +-y and +-x.
 
     Where walks meet, the one that came the shorter way judges: a couch top that one walk follows
-    from where it touches the back is seen by another across the gap. A walk that meets no tissue
-    judges nothing.
+    from where it touches the back is seen by another across the gap.
     """
-    # Sums instead of means: the limits grow with the voxels seen.
-    seen = int32((lanes if lanes > 1 else 4) * slices)
-    tissue, rise, air = int32(hu[0]) * seen, int32(hu[1]) * seen, int32(hu[2]) * seen
-    padding = int32(hu[3])
-    plane = judged.size
-    n = -inside
-    value = _seen(flat, here + n * along, across, lanes, alone, slices, plane, padding)
-    while value < tissue and n + 1 < skin:
-        n += 1
-        value = _seen(flat, here + n * along, across, lanes, alone, slices, plane, padding)
-    if value < tissue:
-        return
-    while value >= tissue and n + 1 < skin:
-        n += 1
-        value = _seen(flat, here + n * along, across, lanes, alone, slices, plane, padding)
-    over = skin
-    if value < tissue:
-        lowest = value
-        while value <= lowest + rise and value >= air and n + 1 < skin:
-            n += 1
-            value = _seen(flat, here + n * along, across, lanes, alone, slices, plane, padding)
-            lowest = min(lowest, value)
-        if value > lowest + rise or value < air:
-            over = max(n, 0)
-    for b in range(lanes):
-        p = place + b * across
-        for a in range(over):
-            judged[uint64(p)] = min(judged[uint64(p)], near[uint64(a)])
-            p += along
-        for a in range(over, skin):
-            judged[uint64(p)] = min(judged[uint64(p)], uint8(near[uint64(a)] + 1))
-            p += along
-
-
-@jit
-def _skin_beyond(kinds, j, i, dj, di):
-    """Blocks of skin in a row beyond a block, at most `REACH`."""
-    by, bx = kinds.shape
-    count = 0
-    j, i = j + dj, i + di
-    while count < REACH and 0 <= j < by and 0 <= i < bx:
-        if kinds[j, i] != SKIN and kinds[j, i] != RIM:
-            break
-        count += 1
-        j, i = j + dj, i + di
-    return count
-
-
-@jit
-def _judge(flat, judged, kinds, starts, axis, first, factor, count, pitch, width, slices, near, hu):
-    """Walk along y (axis 0) or x (1) from the blocks of one slice that are certainly inside.
-
-    `factor`, `count` and `pitch` are the block's voxels, the slice's and the step to the next
-    one, along the walk and across it; `width` is the lanes of a walk, `first` the place of the
-    slice's first voxel.
-    """
-    columns = axis == 0
-    for start in range(starts.size):
-        j, i = starts[start] // kinds.shape[1], starts[start] % kinds.shape[1]
-        b, c = (j, i) if columns else (i, j)
-        begin, end = b * factor[0], min(b * factor[0] + factor[0], count[0])
-        for forth in range(2):
-            sign = 1 if forth else -1
-            dj, di = (sign, 0) if columns else (0, sign)
-            blocks = _skin_beyond(kinds, j, i, dj, di)
-            if blocks == 0:
+    for block in range(by * bx):
+        if not classes[first + block] & START:
+            continue
+        j, i = block // bx, block % bx
+        for direction in range(4):
+            columns, forth = direction < 2, direction % 2 == 1
+            # Of blocks and voxels, along the walk and across it.
+            b, blocks, f, count, along = (j, by, fy, ny, nx) if columns else (i, bx, fx, nx, 1)
+            c, g, width, across = (i, fx, nx, 1) if columns else (j, fy, ny, nx)
+            near = near_y if columns else near_x
+            step, block_step = (1 if forth else -1), (bx if columns else 1)
+            reach = 0
+            while reach < REACH and 0 <= b + step * (reach + 1) < blocks:
+                kind = classes[first + block + step * (reach + 1) * block_step] & CLASS
+                if kind != SKIN and kind != RIM:
+                    break
+                reach += 1
+            if reach == 0:
                 continue
-            room = count[0] - end if forth else begin
-            skin = min(blocks * factor[0], room)
-            edge = (end if forth else begin - 1) * pitch[0]
-            c0, c1 = c * factor[1], min(c * factor[1] + factor[1], count[1])
-            for lane in range(c0, c1, width):
-                lanes = min(width, c1 - lane)
-                alone = lanes == 1 and (lane == 0 or lane + 1 == count[1])
-                place = edge + lane * pitch[1]
-                here, along, across, inside = first + place, sign * pitch[0], pitch[1], end - begin
-                _walk(
-                    flat, judged, here, place, along, across, alone,
-                    inside, skin, lanes, slices, near, hu,
+            begin, end = b * f, min(b * f + f, count)
+            skin = min(reach * f, count - end if forth else begin)
+            edge = (end if forth else begin - 1) * along
+            stop = min(c * g + g, width)
+            for lane in range(c * g, stop, lanes):
+                wide = min(lanes, stop - lane)
+                alone = wide == 1 and (lane == 0 or lane + 1 == width)
+                # Sums instead of means: the limits grow with the voxels seen.
+                n = slices * (wide if wide > 1 else 4)
+                here = edge + lane * across
+                over = _walk(
+                    seen, here, step * along, across, wide, alone, end - begin, skin,
+                    n * tissue, n * rise, n * air,
                 )  # fmt: skip
+                for a in range(skin if over >= 0 else 0):
+                    judgement = near[a] + (0 if a < over else 1)
+                    for lane_place in range(here, here + wide * across, across):
+                        place = uint64(lane_place + a * step * along)
+                        if judgement < judged[place]:
+                            judged[place] = judgement
 
 
 @jit
-def _copy(plane, ny, nx, out, top, left, in_place):
-    """Copy what of one slice lies in `out`, or only read it: walks are faster on a warm cache.
+def _look(
+    flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
+    out_ny, out_nx, at_z, at_y, at_x, in_place, padding, background, dense,
+    runs, seen, judged, counts, count,
+):  # fmt: skip
+    """Copy the inside of a few slices, replace the outside, and gather what walks will see.
 
-    With unsigned indices such loops become vector instructions.
+    What is replaced is counted at `counts[count]`, what of it was padding behind that.
     """
-    total = int32(0)
-    flat, width = out.reshape(-1), out.shape[1]
-    first, right = max(left, 0), min(left + width, nx)
-    count = uint64(max(right - first, 0))
-    for y in range(max(top, 0), min(top + out.shape[0], ny)):
-        old, new = uint64(y * nx + first), uint64((y - top) * width + first - left)
-        if in_place:
-            for x in range(count):
-                total += plane[old + x]
-        else:
-            for x in range(count):
-                flat[new + x] = plane[old + x]
-    return total
-
-
-@jit
-def _replace(plane, judged, kinds, fy, fx, ny, nx, out, top, left, hu):
-    """Write background over what is not body in one slice, by runs of blocks of one class.
-
-    `plane` is the slice's values, flat; `out` `(rows, columns)` begins at row `top` and column
-    `left` of the slice, and may end before it does. What lies beyond is only counted.
-    """
-    background, dense, padding = hu
-    by, bx = kinds.shape
-    bottom, right = min(top + out.shape[0], ny), min(left + out.shape[1], nx)
-    flat, width = out.reshape(-1), out.shape[1]
-    total_dense, total_padding = 0, 0
+    n_dense, n_padding = 0, 0
     for j in range(by):
-        y0, y1 = j * fy, min(j * fy + fy, ny)
+        # Runs of blocks that are treated alike: first voxel, end, and what they are.
+        n, i = 0, 0
+        while i < bx:
+            runs[n], runs[n + 2] = i * fx, classes[first + j * bx + i] & (CLASS | SEEN)
+            while i < bx and classes[first + j * bx + i] & (CLASS | SEEN) == runs[n + 2]:
+                i += 1
+            runs[n + 1] = min(i * fx, nx)
+            n += 3
+        for z in range(z0, z1):
+            for y in range(j * fy, min(j * fy + fy, ny)):
+                row, out_row = (z * ny + y) * nx, ((z + at_z) * out_ny + y + at_y) * out_nx + at_x
+                within = 0 <= y + at_y < out_ny
+                for r in range(0, n, 3):
+                    x0, x1, kind = runs[r], runs[r + 1], runs[r + 2] & CLASS
+                    old, here, size = uint64(row + x0), uint64(y * nx + x0), uint64(x1 - x0)
+                    # With unsigned indices such loops become vector instructions.
+                    if runs[r + 2] & SEEN:
+                        if z == z0:
+                            for x in range(size):
+                                seen[here + x] = max(flat[old + x], padding)
+                        else:
+                            for x in range(size):
+                                seen[here + x] += max(flat[old + x], padding)
+                    if kind == INSIDE:
+                        if not in_place:
+                            new = uint64(out_row + x0)
+                            for x in range(size):
+                                flat_out[new + x] = flat[old + x]
+                    elif kind == OUTSIDE:
+                        row_dense, row_padding = int32(0), int32(0)
+                        for x in range(size):
+                            row_dense += flat[old + x] > dense
+                            row_padding += flat[old + x] <= padding
+                        n_dense += row_dense
+                        n_padding += row_padding
+                        # What of it lies in `out`.
+                        x0, x1 = max(x0, -at_x), min(x1, out_nx - at_x)
+                        new = uint64(out_row + x0)
+                        for x in range(uint64(x1 - x0 if within and x0 < x1 else 0)):
+                            flat_out[new + x] = background
+                    elif z == z0:
+                        unjudged = uint8(UNJUDGED + 1 if kind == RIM else UNJUDGED)
+                        for x in range(size):
+                            judged[here + x] = unjudged
+    counts[count] += n_dense
+    counts[count + 1] += n_padding
+
+
+@jit
+def _settle(
+    flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
+    out_ny, out_nx, at_z, at_y, at_x, padding, background, dense, judged, counts, count,
+):  # fmt: skip
+    """Copy what of the skin is body in a few slices, and replace the rest."""
+    n_dense, n_padding = 0, 0
+    for j in range(by):
         i = 0
         while i < bx:
-            kind = kinds[j, i]
-            start = i * fx
-            while i < bx and kinds[j, i] == kind:
+            x0 = i * fx
+            while i < bx and OUTSIDE < classes[first + j * bx + i] & CLASS < INSIDE:
                 i += 1
-            if kind == INSIDE:
+            if i * fx == x0:
+                i += 1
                 continue
-            stop = min(i * fx, nx)
-            count = uint64(stop - start)
-            # Of outside blocks, what lies in `out`.
-            begin = min(max(start, left), stop)
-            within = uint64(max(min(stop, right) - begin, 0))
-            unjudged = uint8(UNJUDGED if kind == RIM else 255)
-            for y in range(y0, y1):
-                mark = uint64(y * nx + start)
-                n_dense, n_padding = int32(0), int32(0)
-                if kind == OUTSIDE:
-                    for x in range(count):
-                        value = plane[mark + x]
-                        n_dense += value > dense
-                        n_padding += value <= padding
-                    if top <= y < bottom:
-                        row = uint64((y - top) * width + begin - left)
-                        for x in range(within):
-                            flat[row + x] = background
-                else:
-                    row = uint64((y - top) * width + start - left)
-                    for x in range(count):
-                        value = plane[mark + x]
-                        judgement = judged[mark + x]
+            size = uint64(min(i * fx, nx) - x0)
+            for y in range(j * fy, min(j * fy + fy, ny)):
+                mark = uint64(y * nx + x0)
+                for z in range(z0, z1):
+                    old = uint64((z * ny + y) * nx + x0)
+                    new = uint64(((z + at_z) * out_ny + y + at_y) * out_nx + x0 + at_x)
+                    row_dense, row_padding = int32(0), int32(0)
+                    for x in range(size):
+                        value = flat[old + x]
                         padded = value <= padding
-                        gone = ((judgement & uint8(1)) != 0) | (judgement == unjudged) | padded
-                        n_dense += gone & (value > dense)
-                        n_padding += gone & padded
-                        flat[row + x] = background if gone else value
-                total_dense += n_dense
-                total_padding += n_padding
-    return total_dense, total_padding
+                        gone = ((judged[mark + x] & uint8(1)) != 0) | padded
+                        row_dense += gone & (value > dense)
+                        row_padding += padded
+                        flat_out[new + x] = background if gone else value
+                    n_dense += row_dense
+                    n_padding += row_padding
+    counts[count] += n_dense
+    counts[count + 1] += n_padding
 
 
 @jit
 def _cut(
-    values,
-    classes,
-    starts,
-    fz,
-    fy,
-    fx,
-    together,
-    lanes,
-    out,
-    at,
-    in_place,
-    walk_hu,
-    write_hu,
-    counts,
-    first_block,
-    last_block,
-):
-    nz, ny, nx = values.shape
-    flat = values.reshape(-1)
-    judged = np.empty(ny * nx, np.uint8)
-    near = (
-        (np.arange(REACH * fy) * EIGHTHS // fy * 2).astype(np.uint8),
-        (np.arange(REACH * fx) * EIGHTHS // fx * 2).astype(np.uint8),
-    )
-    for k in range(first_block, last_block):
-        kinds, begin = classes[k], np.flatnonzero(starts[k])
-        end = min(k * fz + fz, nz)
+    flat, nz, ny, nx, classes, by, bx, fz, fy, fx, together, lanes,
+    flat_out, out_ny, out_nx, at_z, at_y, at_x, in_place,
+    tissue, rise, air, padding, background, dense,
+    near_y, near_x, runs, seen, judged, counts, start, stop,
+):  # fmt: skip
+    """Cut planes of blocks, a few slices at a time so that they stay in the cache.
+
+    Of one slice are `seen`, the sums of voxels that walks go through, and `judged`.
+    """
+    for k in range(start, stop):
+        first, end = k * by * bx, min(k * fz + fz, nz)
         for z0 in range(k * fz, end, together):
-            slices = min(together, end - z0)
-            first = z0 * ny * nx
-            for z in range(z0, z0 + slices):
-                _copy(values[z].reshape(-1), ny, nx, out[z + at[0]], -at[1], -at[2], in_place)
-            judged[:] = UNJUDGED
-            for axis in range(2):
-                pitch = (nx, 1) if axis == 0 else (1, nx)
-                count = (ny, nx) if axis == 0 else (nx, ny)
-                factor = (fy, fx) if axis == 0 else (fx, fy)
-                _judge(
-                    *(flat, judged, kinds, begin, axis, first, factor, count, pitch, lanes, slices),
-                    *(near[axis], walk_hu),
-                )
-            for z in range(z0, z0 + slices):
-                found = _replace(
-                    *(values[z].reshape(-1), judged, kinds, fy, fx, ny, nx, out[z + at[0]]),
-                    *(-at[1], -at[2], write_hu),
-                )
-                counts[k, 0] += found[0]
-                counts[k, 1] += found[1]
+            z1 = min(z0 + together, end)
+            _look(
+                flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
+                out_ny, out_nx, at_z, at_y, at_x, in_place, padding, background, dense,
+                runs, seen, judged, counts, 2 * k,
+            )  # fmt: skip
+            _judge(
+                seen, judged, classes, first, by, bx, fy, fx, ny, nx,
+                lanes, z1 - z0, tissue, rise, air, near_y, near_x,
+            )  # fmt: skip
+            _settle(
+                flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
+                out_ny, out_nx, at_z, at_y, at_x, padding, background, dense,
+                judged, counts, 2 * k,
+            )  # fmt: skip
