@@ -20,9 +20,7 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
 import threading
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -201,6 +199,8 @@ def machine_code(kernel: Kernel, signature: Signature) -> bytes:
 
 def lowered_text(name: str) -> str | None:
     """The text of a kernel that was shipped, or None."""
+    import zipfile
+
     try:
         with zipfile.ZipFile(LOWERED) as archive:
             return archive.read(name).decode()
@@ -220,6 +220,8 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, code: bytes) -> None:
     """Put code into the cache, whole or not at all; a full disk is no reason to fail."""
+    import tempfile
+
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             file.write(hashlib.sha256(code).digest() + code)
@@ -242,9 +244,7 @@ def cache_folder() -> Path | None:
         folder = base / f"kernels-{digest}"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not _is_ours(folder):
-                continue
-            with tempfile.TemporaryFile(dir=folder):
+            if _is_ours(folder) and os.access(folder, os.W_OK):
                 return folder
         except OSError:
             continue
@@ -260,7 +260,8 @@ def _candidates() -> list[Path]:
     else:
         user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     owner = getattr(os, "getuid", lambda: "user")()
-    return [*found, user / "drr-rate", Path(tempfile.gettempdir()) / f"drr-rate-{owner}"]
+    temporary = Path(os.environ.get("TMPDIR") or os.environ.get("TEMP") or "/tmp")
+    return [*found, user / "drr-rate", temporary / f"drr-rate-{owner}"]
 
 
 def _is_ours(folder: Path) -> bool:
