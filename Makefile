@@ -24,7 +24,7 @@ DEV := $(VENV)/.dev
 DEMO_CT := $(if $(CT),,$(OUT)/phantom.nii.gz)
 
 # Those that need nothing but the package; benchmarks/README.md has them all.
-BENCHMARKS := kernels pipeline cleanup accuracy reader file_to_png
+BENCHMARKS := kernels pipeline cleanup accuracy startup reader file_to_png
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint soak bench kernels clean

@@ -1,0 +1,83 @@
+"""How long the first picture takes: imports, compilation, a small scan, in fresh processes.
+
+    python benchmarks/startup.py [--rounds N] [--json FILE]
+
+`cold` has an empty cache of compiled kernels, `warm` a full one; `cold, source changed` also lacks
+the text that is shipped for LLVM, as after an edit of the kernels, so that Numba is needed. The
+scan is a synthetic thorax of 64^3 voxels as .nii.gz; its picture is PA in the film look. Everything
+is timed in turn, round after round; medians count, and minima are what an idle machine would show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from drr.datasets.nifti_file import nifti_bytes
+from drr.datasets.phantom import thorax
+
+COMMAND = "import drr.cli; drr.cli.main()"
+WITHOUT_TEXT = "from drr.kernels.cpu import jit; jit.LOWERED = jit.LOWERED / 'none'; "
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "out/startup.json")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="drr-startup-") as name:
+        times = measure(Path(name), options.rounds)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, "
+          f"Python {platform.python_version()}\n{'':32}   median  minimum, s")  # fmt: skip
+    for task, each in times.items():
+        print(f"{task:32} {statistics.median(each):8.3f} {min(each):8.3f}")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(times, indent=2))
+
+
+def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
+    scan, cache = folder / "scan.nii.gz", folder / "cache"
+    scan.write_bytes(nifti_bytes(thorax(64), scan))
+    project = ["project", str(scan), "-o", str(folder / "picture.png"), "--force", "--quiet"]
+
+    def python(code: str, *arguments: str) -> None:
+        environment = {**os.environ, "DRR_CACHE_DIR": str(cache)}
+        command = [sys.executable, "-c", code, *arguments]
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+
+    def cold(code: str) -> None:
+        python(code, *project)
+
+    tasks: dict[str, Callable[[], None]] = {
+        "bare interpreter": lambda: python("pass"),
+        "import numpy": lambda: python("import numpy"),
+        "import drr": lambda: python("import drr"),
+        "drr --help": lambda: python(COMMAND, "--help"),
+        "drr project, warm": lambda: python(COMMAND, *project),
+        "drr project, cold": lambda: cold(COMMAND),
+        "drr project, cold, source changed": lambda: cold(WITHOUT_TEXT + COMMAND),
+    }
+    times: dict[str, list[float]] = {task: [] for task in tasks}
+    python(COMMAND, *project)
+    for _ in range(rounds):
+        for task, run in tasks.items():
+            if "cold" in task:
+                shutil.rmtree(cache, ignore_errors=True)
+            start = time.perf_counter()
+            run()
+            times[task].append(time.perf_counter() - start)
+    return times
+
+
+if __name__ == "__main__":
+    main()
