@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import os
 import stat
 import sys
@@ -28,8 +29,8 @@ from typing import Any, overload
 import numpy as np
 
 __all__ = [
+    "Deferred",
     "Kernel",
-    "Number",
     "Signature",
     "cache_folder",
     "float32",
@@ -55,19 +56,29 @@ kernels: list[Kernel] = []
 """All that were imported."""
 
 
-class Number:
-    """A type of Numba's, by name, for conversions in kernels: `float32(x)`."""
+class Deferred:
+    """What a kernel uses of a module that only compiling it needs; imported then."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+    def resolve(self) -> Any:
+        return getattr(importlib.import_module(self.module), self.name)
+
+    @property
+    def source(self) -> str | None:
+        """Path of the module, where it is one of ours."""
+        spec = importlib.util.find_spec(self.module) if self.module.startswith("drr.") else None
+        return None if spec is None else spec.origin
 
     def __call__(self, value: Any) -> Any:
+        """A number converted, for kernels that run as plain Python."""
         return np.dtype(self.name).type(value)
 
 
-float32, float64 = Number("float32"), Number("float64")
-uint8, uint64 = Number("uint8"), Number("uint64")
-int16, int32, int64 = Number("int16"), Number("int32"), Number("int64")
+float32, float64 = Deferred("numba", "float32"), Deferred("numba", "float64")
+uint8, uint64 = Deferred("numba", "uint8"), Deferred("numba", "uint64")
+int16, int32, int64 = (Deferred("numba", name) for name in ("int16", "int32", "int64"))
 
 
 class Kernel:
@@ -106,6 +117,8 @@ class Kernel:
             value = self.function.__globals__.get(name)
             if isinstance(value, Kernel):
                 parts.append(value.digest)
+            elif isinstance(value, Deferred) and (source := value.source):
+                parts.append(_file_digest(source))
             elif isinstance(value, np.ndarray):
                 parts.append(hashlib.sha256(value.tobytes()).hexdigest())
             elif isinstance(value, bool | int | float | tuple | np.generic):

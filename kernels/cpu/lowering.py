@@ -65,11 +65,11 @@ def dispatcher(kernel: Kernel, **options: Any) -> Any:
 
 
 def _numbas(value: Any, options: dict[str, Any]) -> Any:
-    from drr.kernels.cpu.jit import Kernel, Number
+    from drr.kernels.cpu.jit import Deferred, Kernel
 
     if isinstance(value, Kernel):
         return dispatcher(value, **options)
-    return getattr(numba, value.name) if isinstance(value, Number) else value
+    return value.resolve() if isinstance(value, Deferred) else value
 
 
 def lower(kernel: Kernel, signature: Signature) -> str:
