@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import float32, int16, int64, jit, uint64
+from drr.kernels.cpu.jit import float32, int16, jit, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 
 __all__ = ["block_means"]
+
+# Voxels in a cache line.
+LINE = 32
 
 
 def block_means(
@@ -46,8 +49,16 @@ def block_means(
     maxima = np.empty(shape, np.int16)
     threads = threads or available_cpus()
 
+    padded = shape[2] * factors[2]
+
     def task(start: int, stop: int) -> None:
-        _block_means(values, *factors, *every, floor, ceiling, means, maxima, start, stop)
+        _block_means(
+            *(values.reshape(-1), *values.shape, *factors, *every),
+            *(np.int16(floor), np.int16(ceiling), *shape[1:]),
+            # A last block that holds fewer voxels is filled up with values that change nothing.
+            *(np.zeros(padded, np.int32), np.full(padded, -32768, np.int16), np.zeros(1, np.int16)),
+            *(means.reshape(-1), maxima.reshape(-1), start, stop),
+        )
 
     # More ranges than threads: another process may hold one up.
     run(task, split(shape[0], 4 * threads), threads)
@@ -55,35 +66,45 @@ def block_means(
 
 
 @jit
-def _block_means(values, fz, fy, fx, dz, dy, floor, ceiling, means, maxima, start, stop):
-    nz, ny, nx = values.shape
-    _, by, bx = means.shape
-    flat, flat_means, flat_maxima = values.reshape(-1), means.reshape(-1), maxima.reshape(-1)
-    # A last block that holds fewer voxels is filled up with values that change nothing.
-    total = np.zeros(bx * fx, np.int32)
-    highest = np.full(bx * fx, -32768, np.int16)
-    low, high, factor = int16(floor), int16(ceiling), uint64(fx)
-    for k in range(start, stop):
-        for j in range(by):
-            total[:nx] = 0
-            highest[:nx] = int16(-32768)
-            rows = 0
-            # Rows are summed before columns: with unsigned indices these loops become vector
-            # instructions.
-            for z in range(k * fz, min(k * fz + fz, nz), dz):
-                for y in range(j * fy, min(j * fy + fy, ny), dy):
-                    row = uint64((z * ny + y) * nx)
-                    for x in range(uint64(nx)):
+def _block_means(
+    flat, nz, ny, nx, fz, fy, fx, dz, dy, low, high, by, bx, total, highest,
+    ahead, means, maxima, start, stop,
+):  # fmt: skip
+    """Of planes of blocks, one row of blocks at a time: `total` and `highest` are of its columns.
+
+    Rows are summed before columns. With unsigned indices such loops become vector instructions.
+    """
+    width, factor = uint64(nx), uint64(fx)
+    for block_row in range(start * by, stop * by):
+        k, j = block_row // by, block_row % by
+        z0, z1, y0, y1 = k * fz, min(k * fz + fz, nz), j * fy, min(j * fy + fy, ny)
+        # A voxel of each cache line of the next rows: the memory is on its way when they are due.
+        for z in range(z0, z1, dz):
+            for y in range(y1, min(y1 + fy, ny), dy):
+                row = uint64((z * ny + y) * nx)
+                for x in range(uint64(0), width, uint64(LINE)):
+                    ahead[0] |= flat[row + x]
+        rows = 0
+        for z in range(z0, z1, dz):
+            for y in range(y0, y1, dy):
+                row = uint64((z * ny + y) * nx)
+                if rows == 0:
+                    for x in range(width):
+                        total[x] = min(max(flat[row + x], low), high)
+                    for x in range(width):
+                        highest[x] = flat[row + x]
+                else:
+                    for x in range(width):
                         total[x] += min(max(flat[row + x], low), high)
-                    for x in range(uint64(nx)):
+                    for x in range(width):
                         highest[x] = max(highest[x], flat[row + x])
-                    rows += 1
-            first = uint64((k * by + j) * bx)
-            for i in range(uint64(bx)):
-                s, m = total[i * factor], highest[i * factor]
-                for n in range(uint64(1), factor):
-                    s += total[i * factor + n]
-                    m = max(m, highest[i * factor + n])
-                columns = min(fx, nx - int64(i * factor))
-                flat_means[first + i] = int16(float32(s) / float32(rows * columns))
-                flat_maxima[first + i] = m
+                rows += 1
+        for i in range(bx):
+            first = uint64(i * fx)
+            s, m = total[first], highest[first]
+            for x in range(first + uint64(1), first + factor):
+                s += total[x]
+                m = max(m, highest[x])
+            columns = min(fx, nx - i * fx)
+            means[block_row * bx + i] = int16(float32(s) / float32(rows * columns))
+            maxima[block_row * bx + i] = m
