@@ -35,7 +35,7 @@ def illuminate(
     down, across = np.asarray(down, np.float32), np.asarray(across, np.float32)
 
     def task(start: int, stop: int) -> None:
-        _illuminate(image, down, across, smooth, start, stop)
+        _illuminate(image, down, across, *smooth, _line(nodes), start, stop)
 
     _run(task, image.shape[0], threads)
 
@@ -54,9 +54,10 @@ def block_sums(
     rows, columns = (-(-n // size) for n, size in zip(primary.shape, block, strict=True))
     sums = np.zeros((3, rows, columns))
     constants = np.float32(growth), np.float32(threshold)
+    lit = [np.ascontiguousarray(part).view(np.uint8) for part in field]
 
     def task(start: int, stop: int) -> None:
-        _block_sums(primary, line_integrals, *block, *constants, *field, sums, start, stop)
+        _block_sums(primary, line_integrals, *block, *constants, *lit, sums, start, stop)
 
     _run(task, rows, threads)
     return sums
@@ -76,7 +77,7 @@ def expose(
     noise = np.empty((0, 0), np.float32) if normals is None else normals
 
     def task(start: int, stop: int) -> None:
-        _expose(primary, smooth, noise, np.float32(quanta), start, stop)
+        _expose(primary, *smooth, _line(nodes), noise, np.float32(quanta), start, stop)
 
     _run(task, primary.shape[0], threads)
 
@@ -86,7 +87,13 @@ def _plan(nodes: Nodes, shape: tuple[int, ...]) -> tuple[NDArray, ...]:
     above, a = nodes.weights(0, shape[0])
     before, b = nodes.weights(1, shape[1])
     values = nodes.values.astype(np.float32)
-    return values, above, a.astype(np.float32), before, b.astype(np.float32)
+    parts = values, above, a.astype(np.float32), before, b.astype(np.float32)
+    return tuple(np.ascontiguousarray(part) for part in parts)
+
+
+def _line(nodes: Nodes) -> Image:
+    """Room for the nodes of one row of pixels."""
+    return np.empty(nodes.values.shape[1], np.float32)
 
 
 def _run(task: Callable[[int, int], object], count: int, threads: int | None) -> None:
@@ -102,10 +109,8 @@ def _row_of_nodes(values, above, weight, line):
 
 
 @jit(fast=True)
-def _illuminate(image, down, across, smooth, start, stop):
-    values, above, a, before, b = smooth
+def _illuminate(image, down, across, values, above, a, before, b, line, start, stop):
     columns = image.shape[1]
-    line = np.empty(values.shape[1], np.float32)
     for i in range(start, stop):
         _row_of_nodes(values, above[i], a[i], line)
         row = image[i]
@@ -147,10 +152,8 @@ def _block_sums(
 
 
 @jit(fast=True)
-def _expose(primary, smooth, normals, quanta, start, stop):
-    values, above, a, before, b = smooth
+def _expose(primary, values, above, a, before, b, line, normals, quanta, start, stop):
     columns = primary.shape[1]
-    line = np.empty(values.shape[1], np.float32)
     noisy = normals.size > 0
     per_quantum = np.float32(1) / quanta
     for i in range(start, stop):

@@ -31,24 +31,24 @@ def label_boxes(labels: NDArray[np.int16]) -> NDArray[np.int64]:
         )
     boxes = np.zeros((MAX_LABELS, 3, 2), np.int64)
     boxes[:, :, 0] = max(labels.shape)
-    _grow(labels, boxes)
+    _grow(np.ascontiguousarray(labels).reshape(-1), *labels.shape, boxes)
     boxes[boxes[:, 0, 1] == 0] = 0
     return boxes
 
 
 @jit
-def _grow(labels, boxes):
-    nz, ny, nx = labels.shape
+def _grow(flat, nz, ny, nx, boxes):
     for z in range(nz):
         for y in range(ny):
-            row = labels[z, y]
+            row = (z * ny + y) * nx
             x = 0
             while x < nx:
-                label = row[x]
+                label = flat[row + x]
                 start = x
-                while x < nx and row[x] == label:
+                while x < nx and flat[row + x] == label:
                     x += 1
-                box = boxes[label]
-                box[0, 0], box[0, 1] = min(box[0, 0], z), max(box[0, 1], z + 1)
-                box[1, 0], box[1, 1] = min(box[1, 0], y), max(box[1, 1], y + 1)
-                box[2, 0], box[2, 1] = min(box[2, 0], start), max(box[2, 1], x)
+                boxes[label, 0, 0], boxes[label, 0, 1] = min(boxes[label, 0, 0], z), z + 1
+                boxes[label, 1, 0] = min(boxes[label, 1, 0], y)
+                boxes[label, 1, 1] = max(boxes[label, 1, 1], y + 1)
+                boxes[label, 2, 0] = min(boxes[label, 2, 0], start)
+                boxes[label, 2, 1] = max(boxes[label, 2, 1], x)
