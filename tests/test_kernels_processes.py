@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from kernel_cases import one_image
 
-import drr.kernels
 from drr.kernels.cpu import jit
 from drr.kernels.cpu.threads import run, split
 
@@ -85,12 +84,12 @@ def run_child(**environment: str) -> str:
 def test_compiled_code_is_cached_in_the_chosen_folder(tmp_path):
     out = run_child(DRR_CACHE_DIR=str(tmp_path))
     assert out.startswith(str(tmp_path))
-    files = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.nbc")}
+    files = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.o")}
     assert files
     # Freshly compiled and cached code give the same image to the bit.
     assert run_child(DRR_CACHE_DIR=str(tmp_path)) == out
     assert out.split()[1] == digest_of(one_image())
-    assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.nbc")} == files
+    assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.o")} == files
 
 
 def test_works_where_no_cache_folder_is_writable(tmp_path):
@@ -112,20 +111,6 @@ def test_works_where_no_cache_folder_is_writable(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("None ")
     assert result.stdout.split()[1] == digest_of(one_image())
-
-
-def test_an_edit_of_any_kernel_source_starts_a_new_cache(tmp_path, monkeypatch):
-    sources = tmp_path / "kernels"
-    (sources / "cpu").mkdir(parents=True)
-    for source in Path(drr.kernels.__path__[0]).rglob("*.py"):
-        target = sources / source.relative_to(drr.kernels.__path__[0])
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(source.read_bytes())
-    monkeypatch.setattr(jit, "__file__", str(sources / "cpu" / "jit.py"))
-    before = jit._sources_digest()
-    callee = sources / "cpu" / "transpose.py"
-    callee.write_text(callee.read_text() + "\n# edited\n")
-    assert jit._sources_digest() != before
 
 
 def test_a_cache_folder_that_others_may_write_to_is_not_used(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Folder of the checkout, and where the wheel has it; the rest of a folder's tree follows.
 FOLDERS = {"drr": "drr", "kernels": "drr/kernels", "datasets": "drr/datasets"}
-SHIPPED = (".py", ".csv", ".cu", ".cuh", ".h", ".html", ".json", ".typed")
+SHIPPED = (".py", ".csv", ".cu", ".cuh", ".h", ".html", ".json", ".typed", ".zip")
 
 
 def problems(wheel: Path) -> list[str]:
