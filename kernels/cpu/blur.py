@@ -37,16 +37,11 @@ def convolve(
     along_columns, along_rows = (np.asarray(taps, np.float32) for taps in (down, across))
     threads = available_cpus() if threads is None else threads
 
-    rows, columns = image.shape
-    reach = along_rows.size - 1
-
     def task(start: int, stop: int) -> None:
-        _convolve(
-            *(image.reshape(-1), rows, columns, along_columns, along_rows, reach),
-            *(np.empty(columns + 2 * reach, np.float32), out.reshape(-1), start, stop),
-        )
+        padded = np.empty(image.shape[1] + 2 * (along_rows.size - 1), np.float32)
+        _convolve(image, along_columns, along_rows, padded, out, start, stop)
 
-    run(task, split(rows, threads), threads)
+    run(task, split(image.shape[0], threads), threads)
     return out
 
 
@@ -57,27 +52,31 @@ def _mirrored(index, count):
 
 
 @jit(fast=True)
-def _convolve(image, rows, columns, down, across, reach, padded, out, start, stop):
-    # With unsigned indices these loops become vector instructions.
-    width, first = uint64(columns), uint64(reach)
+def _convolve(image, down, across, padded, out, start, stop):
+    rows, columns = image.shape
+    reach = across.size - 1
     for i in range(start, stop):
-        line, weight = uint64(i * columns), down[0]
-        for x in range(width):
-            padded[first + x] = weight * image[line + x]
+        middle = padded[reach : reach + columns]
+        source = image[i]
+        weight = down[0]
+        for j in range(columns):
+            middle[j] = weight * source[j]
         for k in range(1, down.size):
-            above = uint64(_mirrored(i - k, rows) * columns)
-            below = uint64(_mirrored(i + k, rows) * columns)
+            above = image[_mirrored(i - k, rows)]
+            below = image[_mirrored(i + k, rows)]
             weight = down[k]
-            for x in range(width):
-                padded[first + x] += weight * (image[above + x] + image[below + x])
+            for j in range(columns):
+                middle[j] += weight * (above[j] + below[j])
         for k in range(reach):
-            padded[reach - 1 - k] = padded[reach + _mirrored(-1 - k, columns)]
-            padded[reach + columns + k] = padded[reach + _mirrored(columns + k, columns)]
+            padded[reach - 1 - k] = middle[_mirrored(-1 - k, columns)]
+            padded[reach + columns + k] = middle[_mirrored(columns + k, columns)]
+        target = out[i]
         weight = across[0]
-        for x in range(width):
-            out[line + x] = weight * padded[first + x]
+        for j in range(columns):
+            target[j] = weight * middle[j]
         for k in range(1, across.size):
-            left, right = uint64(reach - k), uint64(reach + k)
+            left = padded[reach - k : reach - k + columns]
+            right = padded[reach + k : reach + k + columns]
             weight = across[k]
-            for x in range(width):
-                out[line + x] += weight * (padded[left + x] + padded[right + x])
+            for j in range(columns):
+                target[j] += weight * (left[j] + right[j])

@@ -61,19 +61,15 @@ def amplify_bands(
         rows, columns = levels[-1].shape
         if min(rows, columns) < 2 * SMALLEST:
             break
-        half = (columns + 1) // 2
-        levels.append(np.empty(((rows + 1) // 2, half), np.float32))
-        arguments = levels[-2].reshape(-1), rows, columns, half
-        _in_ranges(_halve, arguments, (columns + 4,), levels[-1], threads)
+        levels.append(np.empty(((rows + 1) // 2, (columns + 1) // 2), np.float32))
+        _in_ranges(_halve, (levels[-2],), (columns + 4,), levels[-1], threads)
     changed = levels[-1]
     inverse = np.float32(1 / knee**2)
     for level in range(len(levels) - 2, -1, -1):
-        fine, smooth = levels[level], levels[level + 1]
-        finer, (rows, half) = np.empty_like(fine), smooth.shape
-        arguments = (
-            *(fine.reshape(-1), fine.shape[1], smooth.reshape(-1), changed.reshape(-1)),
-            *(rows, half, np.float32(gains[level]), inverse),
-        )
+        finer = np.empty_like(levels[level])
+        gain = np.float32(gains[level])
+        half = changed.shape[1]
+        arguments = levels[level], levels[level + 1], changed, gain, inverse
         scratch = half + 2, half + 2, 2 * half, 2 * half
         _in_ranges(_join, arguments, scratch, finer, threads)
         changed = finer
@@ -92,7 +88,7 @@ def _in_ranges(
 
     def task(start: int, stop: int) -> None:
         lines = [np.empty(length, np.float32) for length in scratch]
-        kernel(*arguments, *lines, out.reshape(-1), start, stop)
+        kernel(*arguments, *lines, out, start, stop)
 
     run(task, split(out.shape[0], parts), threads)
 
@@ -106,58 +102,56 @@ def _mirrored(index, count):
 
 
 @jit(fast=True)
-def _halve(fine, rows, columns, half, padded, coarse, start, stop):
+def _halve(fine, padded, coarse, start, stop):
     """Every second pixel of the fine level, smoothed by 1 4 6 4 1 along both axes."""
+    rows, columns = fine.shape
+    half = coarse.shape[1]
     four, six = np.float32(4), np.float32(6)
     scale = np.float32(1 / 256)
     for row in range(start, stop):
-        a = uint64(_mirrored(2 * row - 2, rows) * columns)
-        b = uint64(_mirrored(2 * row - 1, rows) * columns)
-        c = uint64(2 * row * columns)
-        d = uint64(_mirrored(2 * row + 1, rows) * columns)
-        e = uint64(_mirrored(2 * row + 2, rows) * columns)
-        # With unsigned indices such loops become vector instructions.
-        for x in range(uint64(columns)):
-            outer, inner = fine[a + x] + fine[e + x], fine[b + x] + fine[d + x]
-            padded[x + uint64(2)] = outer + four * inner + six * fine[c + x]
+        a = fine[_mirrored(2 * row - 2, rows)]
+        b = fine[_mirrored(2 * row - 1, rows)]
+        c = fine[2 * row]
+        d = fine[_mirrored(2 * row + 1, rows)]
+        e = fine[_mirrored(2 * row + 2, rows)]
+        for x in range(columns):
+            padded[x + 2] = a[x] + e[x] + four * (b[x] + d[x]) + six * c[x]
         padded[0], padded[1] = padded[4], padded[3]
         padded[columns + 2], padded[columns + 3] = padded[columns], padded[columns - 1]
-        new = row * half
         for x in range(half):
             i = 2 * x
             outer, inner = padded[i] + padded[i + 4], padded[i + 1] + padded[i + 3]
-            coarse[new + x] = (outer + four * inner + six * padded[i + 2]) * scale
+            coarse[row, x] = (outer + four * inner + six * padded[i + 2]) * scale
 
 
 @jit(fast=True)
 def _join(
-    fine, columns, smooth, changed, rows, half, gain, inverse,
+    fine, smooth, changed, gain, inverse,
     before, after, wide_before, wide_after, out, start, stop,
 ):  # fmt: skip
     """Detail of the fine level over its smooth version, amplified, on the changed coarse level."""
-    four, six, one = np.float32(4), np.float32(6), np.float32(1)
-    more, second = gain - one, uint64(1)
+    columns = fine.shape[1]
+    rows, half = smooth.shape
+    six, one = np.float32(6), np.float32(1)
+    more = gain - one
     for row in range(start, stop):
         i = row // 2
         # Beyond the last row there is what stands at the last place, as in `_widen`.
-        up, here = uint64(_mirrored(i - 1, rows) * half), uint64(i * half)
-        down = uint64((i + 1 if i + 1 < rows else rows - 1) * half)
-        # With unsigned indices such loops become vector instructions.
+        up, down = _mirrored(i - 1, rows), min(i + 1, rows - 1)
         if row % 2 == 0:
-            for x in range(uint64(half)):
-                before[x + second] = smooth[up + x] + six * smooth[here + x] + smooth[down + x]
-                after[x + second] = changed[up + x] + six * changed[here + x] + changed[down + x]
+            for x in range(half):
+                before[x + 1] = smooth[up, x] + six * smooth[i, x] + smooth[down, x]
+                after[x + 1] = changed[up, x] + six * changed[i, x] + changed[down, x]
         else:
-            for x in range(uint64(half)):
-                before[x + second] = four * (smooth[here + x] + smooth[down + x])
-                after[x + second] = four * (changed[here + x] + changed[down + x])
+            for x in range(half):
+                before[x + 1] = np.float32(4) * (smooth[i, x] + smooth[down, x])
+                after[x + 1] = np.float32(4) * (changed[i, x] + changed[down, x])
         _widen(before, wide_before, half)
         _widen(after, wide_after, half)
-        line = uint64(row * columns)
-        for x in range(uint64(columns)):
-            detail = fine[line + x] - wide_before[x]
+        for x in range(columns):
+            detail = fine[row, x] - wide_before[x]
             kept = detail + detail * more / (one + detail * detail * inverse)
-            out[line + x] = wide_after[x] + kept
+            out[row, x] = wide_after[x] + kept
 
 
 @jit(fast=True)
