@@ -24,8 +24,8 @@ def exercise() -> None:
     import drr
     from drr.beam import Beam
     from drr.datasets.findings import draw
-    from drr.datasets.phantom import thorax
     from drr.datasets.labels import CT_RATE_LABELS
+    from drr.datasets.phantom import thorax
     from drr.detector import DETECTORS
     from drr.preparation import prepare
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import float32 as f4, jit, uint64
+from drr.kernels.cpu.jit import float32 as f4
+from drr.kernels.cpu.jit import jit, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 
 __all__ = ["blend_slices", "fill_sides", "running_means"]

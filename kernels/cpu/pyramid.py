@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import jit, uint64
+from drr.kernels.cpu.jit import jit
 from drr.kernels.cpu.threads import available_cpus, run, split
 
 __all__ = ["SMALLEST", "amplify_bands"]
