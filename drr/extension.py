@@ -229,14 +229,16 @@ def fill_margins(
     step = float(volume.spacing[2])
     ends = [("below", scan, out[:bz][::-1]), ("above", scan[::-1], out[bz + nz :])]
     ends = [end for end in ends if len(end[2])]
-    threads = threads or available_cpus()
+    blends: list[Any] = [None] * len(ends)
 
     def task(start: int, stop: int) -> None:
-        for _, inward, outward in ends[start:stop]:
-            _continue(inward, outward, volume.spacing, max(1, threads // len(ends)))
+        for k in range(start, stop):
+            _, inward, outward = ends[k]
+            blends[k] = _blend(inward, len(outward), volume.spacing)
 
-    run(task, [(k, k + 1) for k in range(len(ends))], threads)
-    for name, _, outward in ends:
+    run(task, [(k, k + 1) for k in range(len(ends))], threads or available_cpus())
+    for (name, _, outward), blend in zip(ends, blends, strict=True):
+        blend_slices(*blend, outward, threads=threads)
         notes.append(
             f"extension: {len(outward) * step:.0f} mm {name} the scan repeat its last "
             "slices, blurred with the distance; they are not anatomy"
@@ -244,25 +246,22 @@ def fill_margins(
     return replace(volume, hu=out, affine=added.affine(volume), notes=(*volume.notes, *notes))
 
 
-def _continue(
-    inward: NDArray[np.int16],
-    outward: NDArray[np.int16],
-    spacing: NDArray[np.float64],
-    threads: int,
-) -> None:
-    """Write the slices beyond an end; both arrays count from the end."""
+def _blend(
+    inward: NDArray[np.int16], added: int, spacing: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the slices beyond an end are sums of, and the weights; all count from the end."""
     p = EXTENSION_PARAMETERS
     count = min(len(inward), max(1, round(p["mean_mm"] / float(spacing[2]))))
     last = np.clip(inward[:count], p["lowest_hu"], p["highest_hu"])
     mean = last.mean(axis=0, dtype=np.float32)
     blurred = _blur_inside(mean, _filled(mean > p["tissue_hu"]), p["blur_mm"] / spacing[1::-1])
-    distance = (1 + np.arange(len(outward))) * float(spacing[2])
+    distance = (1 + np.arange(added)) * float(spacing[2])
     to_mean = np.minimum(distance / p["to_mean_mm"], 1.0)
     to_blurred = np.minimum(distance / p["to_blurred_mm"], 1.0)
     to_blurred *= to_blurred * (3 - 2 * to_blurred)
     weights = [(1 - to_blurred) * (1 - to_mean), (1 - to_blurred) * to_mean, to_blurred]
     slices = np.stack([last[0].astype(np.float32), mean, blurred])
-    blend_slices(slices, np.stack(weights, axis=1).astype(np.float32), outward, threads=threads)
+    return slices, np.stack(weights, axis=1).astype(np.float32)
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

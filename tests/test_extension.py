@@ -141,7 +141,8 @@ def test_nothing_to_extend_is_the_volume_itself() -> None:
 def test_threads_do_not_matter() -> None:
     volume = round_field(130)
     anatomy = find_anatomy(volume)
-    one, many = (extend(volume, anatomy, superior_mm=40, sides=True, threads=n).hu for n in (1, 5))
+    added = {"superior_mm": 40, "inferior_mm": 30, "sides": True}
+    one, many = (extend(volume, anatomy, **added, threads=n).hu for n in (1, 5))
     np.testing.assert_array_equal(one, many)
 
 
