@@ -54,12 +54,15 @@ class Images:
         `(channels, rows, columns)` float32, dimensionless.
     method
         The one that ran: the GPU's `shear-warp` is `joseph`.
+    quality
+        The one that ran: a GPU always makes the full one.
     backend
         The one that ran.
     """
 
     channels: NDArray[np.float32]
     method: str
+    quality: str
     backend: Backend
 
 
@@ -102,6 +105,7 @@ def cast(
     *,
     backend: Backend,
     method: str,
+    quality: str,
     anti_aliasing: bool,
     threads: int | None,
 ) -> Iterator[Images]:
@@ -133,11 +137,12 @@ def cast(
             mappings,
             rays,
             method=method,
+            quality=quality,
             anti_aliasing=anti_aliasing,
             threads=threads,
             transposed=prepared.transposed if transpose else None,
         )
-        yield Images(channels=channels, method=method, backend=backend)
+        yield Images(channels=channels, method=method, quality=quality, backend=backend)
 
 
 def _by_gpu(
@@ -166,4 +171,6 @@ def _by_gpu(
             )
             volumes.trim()  # the copy with x and y exchanged may have come in addition
             for channels in batch:
-                yield Images(channels=channels, method=KERNELS[method], backend=backend)
+                yield Images(
+                    channels=channels, method=KERNELS[method], quality="full", backend=backend
+                )

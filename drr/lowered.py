@@ -39,6 +39,7 @@ def exercise() -> None:
         for made in drr.project(scan, ("pa", "ll", "lao30", "30,15"), look=look, backend="cpu"):
             made.picture()
     drr.project(scan, ["ll"] * 3, backend="cpu")
+    drr.project(scan, ("pa", "lao30"), quality="preview", backend="cpu")
     drr.project(scan, "pa", attenuation=Beam(), backend="cpu")
     for method in ("siddon", "joseph"):
         drr.project(scan, "pa", method=method, mask=mask, backend="cpu")

@@ -17,7 +17,7 @@ from drr.errors import ProjectionError
 from drr.extension import CONTINUATION_PARAMETERS
 from drr.framing import fit_to_lungs
 from drr.geometry import Geometry
-from drr.kernels.cpu.project import METHODS
+from drr.kernels.cpu.project import METHODS, QUALITIES
 from drr.looks import check_look, find_look
 from drr.masks import check_mask, thickness
 from drr.preparation import Prepared, prepare
@@ -94,6 +94,7 @@ def project(  # type: ignore[overload-overlap] # a str is also a sequence of str
     draw: Draw | None = ...,
     seed: int = ...,
     method: str = ...,
+    quality: str = ...,
     backend: str = ...,
     threads: int | None = ...,
     anti_aliasing: bool = ...,
@@ -112,6 +113,7 @@ def project(
     draw: Draw | None = ...,
     seed: int = ...,
     method: str = ...,
+    quality: str = ...,
     backend: str = ...,
     threads: int | None = ...,
     anti_aliasing: bool = ...,
@@ -129,6 +131,7 @@ def project(
     draw: Draw | None = None,
     seed: int = 0,
     method: str = "shear-warp",
+    quality: str = "full",
     backend: str = "auto",
     threads: int | None = None,
     anti_aliasing: bool = True,
@@ -163,6 +166,10 @@ def project(
         `shear-warp` (Joseph's sums, fastest), `joseph` (the same, ray by ray) or `siddon` (exact
         paths through piecewise-constant voxels). A GPU runs `joseph` for `shear-warp`; the record
         names the one that ran.
+    quality
+        `full`, or `preview` for a faster `shear-warp` that adds up four planes of voxels before it
+        resamples them; how far off that is, is in docs/conventions.md. A GPU always makes `full`;
+        the record names the one that ran. The thickness of masks is always full.
     backend
         `cpu`; `cuda` for an NVIDIA GPU; `auto` takes the GPU when one answers and can, else the
         CPU. Masks and the look `drr-rate` are always projected by the CPU.
@@ -186,12 +193,23 @@ def project(
     GeometryError
         For views that cannot be placed or see nothing.
     ProjectionError
-        For an unknown method or back-end, no GPU or too little memory on it when it was asked
-        for, a mask that is not of this patient, or a blank image.
+        For an unknown method, quality or back-end, a preview by another method, no GPU or too
+        little memory on it when it was asked for, a mask that is not of this patient, or a blank
+        image.
     """
     check_look(look)
     if method not in METHODS:
         raise ProjectionError(f"there is no method {method!r}; methods are {', '.join(METHODS)}")
+    if quality not in QUALITIES:
+        raise ProjectionError(
+            f"there is no quality {quality!r}; qualities are {', '.join(QUALITIES)}"
+        )
+    if quality != "full" and (method != "shear-warp" or look == "drr-rate"):
+        by = "the look 'drr-rate'" if look == "drr-rate" else f"method {method!r}"
+        raise ProjectionError(
+            f"quality {quality!r} is a shortcut of the method 'shear-warp' and there is none for "
+            f"{by}; leave one of the two out"
+        )
     if field not in (None, "lungs", "detector"):
         raise ProjectionError(f"field must be 'lungs' or 'detector', got {field!r}")
     chosen = find_backend(backend)
@@ -248,6 +266,7 @@ def project(
         rays,
         backend=chosen,
         method=method,
+        quality=quality,
         anti_aliasing=anti_aliasing,
         threads=threads,
     )
@@ -289,6 +308,7 @@ def project(
                     if volume.extension is None
                     else {**volume.extension.to_dict(), **CONTINUATION_PARAMETERS},
                     "method": images.method,
+                    "quality": images.quality,
                     "backend": images.backend.name,
                     "anti_aliasing": anti_aliasing,
                     "cpu": _cpu(),
@@ -354,6 +374,7 @@ def _published(volume: Volume, view: ViewLike, threads: int | None) -> Projectio
             "cleanup": None,
             "extension": None,
             "method": "siddon",
+            "quality": "full",
             "backend": "cpu",
             "anti_aliasing": False,
             "cpu": _cpu(),

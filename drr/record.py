@@ -78,6 +78,8 @@ _PROJECTION_KEYS = {
     "anti_aliasing": bool,
     "cpu": str,
 }
+# Of later additions, with what their absence means: full quality.
+_OPTIONAL_PROJECTION_KEYS = {"quality": str}
 _INPUT_KEYS = {"sha256": str, "shape": list, "spacing": list}
 _OUTPUT_KEYS = {
     "format": str,
@@ -181,7 +183,9 @@ def load_record(path: str | Path) -> Record:
             "give the .json that was written beside an image by this release"
         )
     _check_keys(record, _KEYS, path, "", _OPTIONAL_KEYS)
-    _check_keys(record["projection"], _PROJECTION_KEYS, path, "projection.")
+    _check_keys(
+        record["projection"], _PROJECTION_KEYS, path, "projection.", _OPTIONAL_PROJECTION_KEYS
+    )
     _check_keys(record["projection"]["input"], _INPUT_KEYS, path, "projection.input.")
     _check_keys(record["output"], _OUTPUT_KEYS, path, "output.")
     if record["thickness"] is not None:

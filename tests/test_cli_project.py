@@ -246,6 +246,28 @@ def test_record_repeats_the_image_to_the_bit(ct: Path) -> None:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
 
 
+def test_a_preview_is_recorded_and_repeated(ct: Path) -> None:
+    succeed("project", ct, *SMALL, "-v", "lao30", "-o", "full.npy")
+    succeed("project", ct, *SMALL, "-v", "lao30", "--quality", "preview", "-o", "fast.npy")
+    assert record_of("full.npy").projection["quality"] == "full"
+    if record_of("fast.npy").projection["backend"] == "cpu":
+        assert record_of("fast.npy").projection["quality"] == "preview"
+        assert Path("fast.npy").read_bytes() != Path("full.npy").read_bytes()
+    succeed("project", ct, "--from", "fast.npy.json", "-o", "again.npy")
+    assert Path("again.npy").read_bytes() == Path("fast.npy").read_bytes()
+    message = refused("project", ct, "--from", "fast.npy.json", "--quality", "full", "-o", "x.npy")
+    assert "leave out" in message
+
+
+def test_a_record_that_names_no_quality_is_of_the_full_one(ct: Path) -> None:
+    succeed("project", ct, *SMALL, "-o", "x.npy")
+    record = json.loads(Path("x.npy.json").read_text())
+    del record["projection"]["quality"]
+    Path("older.json").write_text(json.dumps(record))
+    succeed("project", ct, "--from", "older.json", "-o", "y.npy")
+    assert Path("y.npy").read_bytes() == Path("x.npy").read_bytes()
+
+
 def test_record_of_a_thickness_needs_its_mask(ct: Path, phantom: Path) -> None:
     labels = phantom.with_name("labels.nii.gz")
     succeed("project", ct, *SMALL, "--mask", labels, "-o", "one.npz")

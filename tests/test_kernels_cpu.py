@@ -244,3 +244,58 @@ def test_pixels_many_voxels_wide_without_anti_aliasing(pitch):
     rays = rays_at(affine_of(hu.shape, (1.0, 1.0, 1.0)), 0, 0, shape=(9, 40), pitch=pitch)
     truth = reference.joseph(UNIT(hu), rays)
     assert relative_rmse(project(rays, "shear-warp", hu), truth) < 1e-5
+
+
+def preview(rays, hu=HU, **options):
+    return project(rays, "shear-warp", hu, quality="preview", **options)
+
+
+@pytest.mark.parametrize("distance", [500.0, np.inf])
+@pytest.mark.parametrize("angles", [*ANGLES, (44, 0), (0, 30), (30, 30)])
+def test_a_preview_is_close_to_joseph_at_any_angle(angles, distance):
+    smooth = smooth_ball()
+    rays = rays_at(affine_of(smooth.shape, (1.5, 1.5, 2.0)), *angles, detector=distance)
+    truth = reference.joseph(UNIT(smooth), rays)
+    image = preview(rays, smooth)
+    assert relative_rmse(image, truth) < 8e-3
+    if angles not in {(0, 0), (180, 0), (90, 0), (-90, 0), (0, 90)} or distance == 500:
+        assert (image != project(rays, "shear-warp", smooth)).any()
+
+
+@pytest.mark.parametrize("angles", [(0, 0), (90, 0), (30, 15), (60, 0)])
+def test_neither_threads_nor_a_transposed_copy_change_a_preview(angles):
+    rays = rays_at(affine_of(SHAPE, SPACING), *angles)
+    one = preview(rays)
+    np.testing.assert_array_equal(preview(rays, threads=3), one)
+    copy = cpu.transposed_copy(HU, threads=2)
+    np.testing.assert_array_equal(preview(rays, transposed=copy), one)
+
+
+@pytest.mark.parametrize("planes", [1, 2, 3, 4, 5, 9])
+def test_a_preview_of_any_number_of_planes_counts_all_of_them(planes):
+    """Parallel rays across uniform planes, straight and oblique."""
+    hu = np.zeros((30, planes, 40), np.int16)
+    affine = affine_of(hu.shape, (1.0, 1.0, 1.0))
+    for angle in (0.0, 35.0):
+        rays = rays_at(affine, angle, 0, detector=np.inf, shape=(3, 3), pitch=1.0)
+        path = planes / np.cos(np.radians(angle))
+        np.testing.assert_allclose(preview(rays, hu), path, rtol=1e-5)
+
+
+def test_a_preview_sees_nothing_behind_the_detector():
+    """Planes that the detector cuts are cut one by one, whatever slab they would be in."""
+    affine = affine_of(SHAPE, SPACING)
+    bare, lying = (np.zeros(SHAPE, np.int16) for _ in range(2))
+    for tilt in (0, 2):
+        rays = rays_at(affine, 0, tilt, isocenter=400, detector=407, pitch=2.0)
+        layout = plan(SHAPE, rays, sub=(1, 1), slab=4)
+        assert layout is not None
+        sizes = np.diff(layout.starts)
+        assert sizes.max() == 4
+        assert sizes.min() == 1
+        # The beam runs towards -y; whole planes beyond every ray's end.
+        beyond = int(np.floor(layout.limit.min())) - 1
+        lying[:, :beyond] = 2000
+        image = preview(rays, bare)
+        np.testing.assert_array_equal(preview(rays, lying), image)
+        assert relative_rmse(image, project(rays, "shear-warp", bare)) < 1e-3

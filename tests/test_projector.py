@@ -178,6 +178,10 @@ def test_explicit_geometry_and_parallel_beams(volume):
     ("options", "message"),
     [
         ({"method": "trilinear"}, "siddon"),
+        ({"quality": "draft"}, "full, preview"),
+        ({"quality": "preview", "method": "siddon"}, "'siddon'"),
+        ({"quality": "preview", "method": "joseph"}, "'joseph'"),
+        ({"quality": "preview", "look": "drr-rate", "views": "ap"}, "'drr-rate'"),
         ({"backend": "opencl"}, "back-ends are"),
         ({"backend": "cuda"}, "CUDA"),
         ({"threads": 0}, "threads"),
@@ -187,6 +191,15 @@ def test_explicit_geometry_and_parallel_beams(volume):
 def test_refuses_options_that_do_not_exist(volume, options, message):
     with pytest.raises(ProjectionError, match=message):
         project(volume, **options)
+
+
+def test_a_preview_is_recorded_and_close_to_the_full_image(volume):
+    full = project(volume, small("pa"), look="raw", backend="cpu")
+    fast = project(volume, small("pa"), look="raw", backend="cpu", quality="preview")
+    assert (full.record["quality"], fast.record["quality"]) == ("full", "preview")
+    difference = np.abs(full.line_integrals - fast.line_integrals)
+    assert difference.max() > 0
+    assert difference.mean() < 0.01 * full.line_integrals.mean()
 
 
 def test_refuses_an_array_and_says_what_to_do():

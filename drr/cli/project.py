@@ -109,6 +109,13 @@ BATCH = 8
     help="siddon: exact paths through voxels; joseph: interpolated; shear-warp: the same, faster.",
 )
 @click.option(
+    "--quality",
+    type=click.Choice(["full", "preview"]),
+    default="full",
+    show_default=True,
+    help="preview: faster by shear-warp on the CPU, and a little less exact.",
+)
+@click.option(
     "--backend",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",

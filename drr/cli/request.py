@@ -38,7 +38,7 @@ _BEAM_OPTIONS = ("kev", "kvp", "detector_model", "exposure", "randomise")
 # A record holds these, so that giving them as well would contradict it.
 RECORDED_OPTIONS = (
     *("look", "views", "geometry", *_VIEW_OPTIONS, "parallel", "detector", "field", "pixels"),
-    *("method", "backend", "no_clean", "no_anti_aliasing", *_BEAM_OPTIONS, "seed"),
+    *("method", "quality", "backend", "no_clean", "no_anti_aliasing", *_BEAM_OPTIONS, "seed"),
     *_DISPLAY_OPTIONS,
 )
 
@@ -150,6 +150,7 @@ def request_from_options(options: Mapping[str, Any]) -> Request:
             "field": options["field"],
             "seed": options["seed"] or 0,
             "method": options["method"],
+            "quality": options["quality"],
             "backend": options["backend"],
             "threads": options["threads"],
             "anti_aliasing": not options["no_anti_aliasing"],
@@ -166,7 +167,7 @@ def _published_recipe(options: Mapping[str, Any]) -> Request:
     """DRR-RATE's own views of the scan as it is; nothing about them can be chosen."""
     taken = ("views", "look", "invert")
     for name in RECORDED_OPTIONS:
-        default = {"method": "shear-warp", "backend": "auto"}.get(name)
+        default = {"method": "shear-warp", "quality": "full", "backend": "auto"}.get(name)
         if name not in taken and options[name] and options[name] != default:
             raise click.UsageError(
                 f"--look drr-rate is the published recipe, which settles everything: leave out "

@@ -22,8 +22,11 @@ MARGIN = 3
 class Plan:
     """An intermediate image and how each plane of voxels maps onto it.
 
-    Voxel coordinates `p` and `q` of plane `m` are `scales[m] * pitch * X + shifts[m]` for
-    intermediate pixel X; the intermediate plane is `plane` along `axis`.
+    Voxel coordinates `p` and `q` of slab `s` are `scales[s] * pitch * X + shifts[s]` for
+    intermediate pixel X; the intermediate plane is `plane` along `axis`. A slab is the planes from
+    one of `starts` to the next, each moved along p by its whole number `slips` first. `low` and
+    `high` are the least and the largest of each row of `sign * limit`, empty where nothing limits
+    the rays.
     """
 
     axis: int
@@ -37,10 +40,14 @@ class Plan:
     columns: int
     rows: int
     exact: bool
+    starts: NDArray[np.int64]
+    slips: NDArray[np.int64]
     scales: NDArray[np.float64]
     shifts_p: NDArray[np.float64]
     shifts_q: NDArray[np.float64]
     limit: NDArray[np.float32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
     sign: float
 
 
@@ -49,7 +56,9 @@ def dominant_axis(rays: Rays) -> int:
     return int(np.argmax(np.abs(rays.central_direction)))
 
 
-def plan(volume_shape: tuple[int, int, int], rays: Rays, *, sub: tuple[int, int]) -> Plan | None:
+def plan(
+    volume_shape: tuple[int, int, int], rays: Rays, *, sub: tuple[int, int], slab: int = 1
+) -> Plan | None:
     """Lay out the intermediate image for one view.
 
     Parameters
@@ -60,6 +69,8 @@ def plan(volume_shape: tuple[int, int, int], rays: Rays, *, sub: tuple[int, int]
         The detector's rays, before subdivision.
     sub
         Sub-pixels of each pixel across and down.
+    slab
+        Planes that share a scale and shift. Those that the detector cuts have their own.
 
     Returns
     -------
@@ -73,7 +84,8 @@ def plan(volume_shape: tuple[int, int, int], rays: Rays, *, sub: tuple[int, int]
     p_axis, q_axis = ((1, 2), (0, 2), (0, 1))[axis]
     plane = (counts[axis] - 1) / 2
     fine = rays.subdivided(*sub)
-    scales, offset_p, offset_q = _homotheties(rays, axis, p_axis, q_axis, counts[axis], plane)
+    m = np.arange(counts[axis], dtype=np.float64)
+    scales, offset_p, offset_q = _homotheties(rays, axis, p_axis, q_axis, m, plane)
     corners = _on_plane(fine, axis, plane)
     if scales.min() <= 0.02 or corners is None:
         return None
@@ -112,10 +124,21 @@ def plan(volume_shape: tuple[int, int, int], rays: Rays, *, sub: tuple[int, int]
         stop = np.minimum(high, shadow_high) + MARGIN * pitches
     size = np.maximum(np.floor((stop - start) / pitches + 0.5).astype(int) + 1, 1)
     columns = -(-int(size[0]) // BLOCK) * BLOCK
+    # Rows a power of two apart would share a few places of the cache.
+    columns += BLOCK if columns % 128 == 0 else 0
 
     limit, sign = _detector_limit(
         rays, counts, axis, p_axis, q_axis, plane, start, pitches, (int(size[1]), columns)
     )
+    low = (sign * limit).min(axis=1) if limit.size else limit[0:0, 0]
+    high = (sign * limit).max(axis=1) if limit.size else limit[0:0, 0]
+    cut = (sign * m + 0.5 > low.min(initial=np.inf)) & (sign * m - 0.5 < high.max(initial=-np.inf))
+    starts = _starts(cut, slab)
+    seen = scales * (start[0] + pitches[0] * (size[0] - 1) / 2) + offset_p
+    middles = (starts[:-1] + starts[1:] - 1) / 2
+    scales, offset_p, offset_q = _homotheties(rays, axis, p_axis, q_axis, middles, plane)
+    common = scales * (start[0] + pitches[0] * (size[0] - 1) / 2) + offset_p
+    slips = np.rint(seen - np.repeat(common, np.diff(starts))).astype(np.int64)
     return Plan(
         axis=axis,
         p_axis=p_axis,
@@ -128,25 +151,37 @@ def plan(volume_shape: tuple[int, int, int], rays: Rays, *, sub: tuple[int, int]
         columns=columns,
         rows=int(size[1]),
         exact=exact,
+        starts=starts,
+        slips=slips,
         scales=scales,
         shifts_p=offset_p + scales * start[0],
         shifts_q=offset_q + scales * start[1],
         limit=limit,
+        low=low,
+        high=high,
         sign=sign,
     )
 
 
+def _starts(cut: NDArray[np.bool_], slab: int) -> NDArray[np.int64]:
+    """First planes of slabs of at most `slab` planes, cut ones alone, and the number of planes."""
+    starts = [0]
+    for m in range(1, cut.size):
+        if m - starts[-1] == slab or cut[m] or cut[m - 1]:
+            starts.append(m)
+    return np.array([*starts, cut.size], np.int64)
+
+
 def _homotheties(
-    rays: Rays, axis: int, p_axis: int, q_axis: int, planes: int, plane: float
+    rays: Rays, axis: int, p_axis: int, q_axis: int, m: NDArray[np.float64], plane: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Scale and offsets that carry the intermediate plane onto every plane of voxels."""
-    m = np.arange(planes, dtype=np.float64)
+    """Scales and offsets that carry the intermediate plane onto the planes at m."""
     s = rays.source
     if rays.is_parallel:
         slide = (m - plane) / s[axis]
-        return np.ones(planes), slide * s[p_axis], slide * s[q_axis]
+        return np.ones(m.size), slide * s[p_axis], slide * s[q_axis]
     # The half plane in front of and behind the voxel centres must not reach the source either.
-    scales = (m - s[axis]) / (plane - s[axis]) if plane != s[axis] else np.zeros(planes)
+    scales = (m - s[axis]) / (plane - s[axis]) if plane != s[axis] else np.zeros(m.size)
     return scales, (1 - scales) * s[p_axis], (1 - scales) * s[q_axis]
 
 
@@ -225,7 +260,7 @@ def _detector_limit(
     """Plane coordinate at which each intermediate ray meets the detector, if inside the volume."""
     direction = rays.central_direction
     sign = math.copysign(1.0, direction[axis])
-    nothing = np.empty((0, 0), np.float32)
+    nothing = np.empty((0, 1), np.float32)
     if rays.is_parallel:
         return nothing, sign
     normal = np.cross(rays.u, rays.v)

@@ -37,8 +37,9 @@ OPTIONS = {
 FAST = {"nsz", "nnan"}
 
 # What LLVM may leave to the C library, beside its own intrinsics.
-LIBRARY = {"memset", "memcpy", "memmove", "floor", "ceil", "sqrt", "exp", "log", "pow", "fmod"}
-LIBRARY |= {f"{name}f" for name in LIBRARY}
+LIBRARY = {"memset", "memcpy", "memmove"}
+for _name in ("floor", "ceil", "sqrt", "exp", "log", "pow", "fmod", "sin", "cos", "erf", "erfc"):
+    LIBRARY |= {_name, f"{_name}f"}
 
 # Nothing is allocated in kernels, so there are no references to count.
 _COUNTING = re.compile(r"^define [^\n]*@(NRT_(?:in|de)cref)\(.*?^}\n", re.M | re.S)
@@ -120,7 +121,7 @@ def _type(key: str) -> Any:
 
 
 def _with_entry(text: str, function: str, entry: str) -> str:
-    """Add the public function, which takes the arguments of Numba's function packed into 64-bit words.
+    """Add the public function, which takes the arguments packed into words of 64 bits.
 
     Numba's functions take pointers to a result and to an exception before their arguments, and an
     array as what its structure holds, one after another.

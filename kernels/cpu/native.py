@@ -19,6 +19,7 @@ _WORDS = {
     "uint64": "Q", "uint32": "I4x", "uint16": "H6x", "uint8": "B7x",
 }  # fmt: skip
 
+
 @functools.cache
 def cpu() -> str:
     """LLVM's version, and name and features of this CPU: what machine code depends on."""

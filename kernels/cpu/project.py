@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu import ray_casting, shear_warp
+from drr.kernels.cpu import ray_casting, shear_warp, vectors
 from drr.kernels.cpu.intermediate import Plan, dominant_axis, plan
 from drr.kernels.cpu.threads import available_cpus, run, split
-from drr.kernels.cpu.transpose import as_words, transposed_copy
+from drr.kernels.cpu.transpose import transposed_copy
 from drr.kernels.rays import Rays
 
 __all__ = [
     "METHODS",
+    "QUALITIES",
     "Mapping",
     "project",
     "project_channels",
@@ -29,6 +31,8 @@ SLABS = 16
 # Pixels wider than this many voxels are a slip of units; their rays stay countable.
 MOST_SUB_PIXELS = 64
 METHODS = ("shear-warp", "joseph", "siddon")
+# Planes of voxels that are added up before a shear-warp resamples them, by quality.
+QUALITIES = {"full": 1, "preview": 4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,14 @@ class Mapping:
     thresholds: NDArray[np.float32]
     slopes: NDArray[np.float32]
 
+    @cached_property
+    def lowest(self) -> int:
+        """The least value that attenuates, or the largest there is."""
+        if self.thresholds.size:
+            return int(np.clip(math.floor(self.thresholds[0]) + 1, -32768, 32767))
+        matter = np.flatnonzero(self.table)
+        return int(matter[0]) - 32768 if matter.size else 32767
+
 
 def project(
     volume: NDArray[np.int16],
@@ -55,6 +67,7 @@ def project(
     rays: Rays,
     *,
     method: str = "shear-warp",
+    quality: str = "full",
     anti_aliasing: bool = True,
     threads: int | None = None,
     transposed: NDArray[np.int16] | None = None,
@@ -70,6 +83,7 @@ def project(
         (mapping,),
         rays,
         method=method,
+        quality=quality,
         anti_aliasing=anti_aliasing,
         threads=threads,
         transposed=transposed,
@@ -82,6 +96,7 @@ def project_channels(
     rays: Rays,
     *,
     method: str = "shear-warp",
+    quality: str = "full",
     anti_aliasing: bool = True,
     threads: int | None = None,
     transposed: NDArray[np.int16] | None = None,
@@ -101,6 +116,8 @@ def project_channels(
         The view, in the volume's index space.
     method
         `shear-warp`, `joseph` or `siddon`.
+    quality
+        `full`, or `preview`: a shear-warp that resamples four planes of voxels at a time.
     anti_aliasing
         Whether a pixel larger than the voxels it sees is the mean of sub-pixel rays.
     threads
@@ -115,7 +132,7 @@ def project_channels(
     threads = available_cpus() if threads is None else threads
     sub = sub_pixels(volume.shape, rays) if anti_aliasing else (1, 1)
     if method == "shear-warp":
-        layout = plan(volume.shape, rays, sub=sub)
+        layout = plan(volume.shape, rays, sub=sub, slab=QUALITIES[quality])
         if layout is not None:
             return _shear_warp(volume, mappings, rays, layout, sub, threads, transposed)
         # The source is inside the volume or the detector sees it edge-on: cast ray by ray.
@@ -155,12 +172,20 @@ def _shear_warp(
     threads: int,
     transposed: NDArray[np.int16] | None,
 ) -> NDArray[np.float32]:
-    if layout.axis != 0:
-        transposed = None
-    voxels = volume if transposed is None else transposed
-    words = as_words(voxels)
-    count = volume.shape[1] if layout.axis == 2 else volume.shape[0]
+    voxels = transposed if layout.axis == 0 and transposed is not None else volume
+    order = [layout.axis, layout.p_axis, layout.q_axis]
+    counts = np.array(volume.shape[::-1])[order]
+    strides = np.array([1, volume.shape[2], volume.shape[1] * volume.shape[2]])[order]
+    # Rows along y are gathered from memory, a tile of them at a time, or come from the copy.
+    tile_size = 0
+    if voxels is transposed:
+        strides = np.array([volume.shape[1], 1, strides[2]])
+    elif layout.axis == 0:
+        # Rows a power of two apart would share a few places of the cache.
+        tile_size = shear_warp.ROWS * shear_warp.TILE * (int(counts[1]) + 32)
     steps = layout.scales * layout.pitch_q
+    reach = int(np.abs(layout.slips).max(initial=0))
+    pad = math.ceil(vectors.LANES * layout.scales.max() * layout.pitch_p) + 24 + 2 * reach
     bands: dict[int, tuple[int, int, NDArray[np.float32]]] = {}
 
     def accumulate(start: int, stop: int) -> None:
@@ -170,57 +195,72 @@ def _shear_warp(
         if bottom <= top:
             return
         band = np.zeros((len(mappings), bottom - top, layout.columns), np.float32)
+        tile = np.empty(tile_size, np.int16)
+        lines = np.empty(shear_warp.ROWS * (int(counts[1]) + 2 * pad), np.float32)
+        resampled = np.empty((shear_warp.ROWS + 2) * shear_warp.CHUNK, np.float32)
         for mapping, channel in zip(mappings, band, strict=True):
             shear_warp.accumulate(
-                voxels,
-                words,
-                layout.axis,
-                transposed is not None,
+                voxels.reshape(-1),
+                counts,
+                strides,
+                mapping.lowest,
                 mapping.thresholds,
                 mapping.slopes,
                 mapping.table,
+                layout.starts,
+                layout.slips,
                 layout.scales,
                 layout.shifts_p,
                 layout.shifts_q + steps * top,
                 layout.pitch_p,
                 layout.pitch_q,
-                layout.limit[top:bottom],
+                layout.low[top:bottom],
+                layout.high[top:bottom],
+                layout.limit[top:bottom].reshape(-1),
                 layout.sign,
                 start,
                 stop,
-                channel,
+                pad,
+                tile,
+                lines,
+                resampled,
+                np.empty(bottom - top, np.int64),
+                np.empty(2 * (bottom - top), np.float32),
+                layout.columns,
+                channel.reshape(-1),
             )
         bands[start] = top, bottom, band
 
     # The same slabs, added in the same order, whatever the number of threads: so is the image.
-    run(accumulate, split(count, SLABS), threads)
+    run(accumulate, split(int(counts[2]), SLABS), threads)
     images = np.zeros((len(mappings), layout.rows, layout.columns), np.float32)
     for _, (top, bottom, band) in sorted(bands.items()):
         images[:, top:bottom] += band
     out = np.empty((len(mappings), *rays.shape), np.float32)
+    source = np.array([*rays.source[order], rays.source[3]])
 
     def warp(start: int, stop: int) -> None:
         for image, channel in zip(images, out, strict=True):
             shear_warp.warp(
-                image,
-                rays.source,
-                rays.origin,
-                rays.u,
-                rays.v,
-                rays.metric,
-                layout.axis,
-                layout.p_axis,
-                layout.q_axis,
+                image.reshape(-1),
+                layout.columns,
+                source,
+                rays.origin[order],
+                rays.u[order],
+                rays.v[order],
+                rays.metric[np.ix_(order, order)].reshape(-1),
                 layout.plane,
                 layout.p0,
                 layout.pitch_p,
                 layout.q0,
                 layout.pitch_q,
-                layout.exact,
+                int(layout.exact),
                 *sub,
                 start,
                 stop,
-                channel,
+                np.empty(3 * sub[0] * rays.shape[1]),
+                rays.shape[1],
+                channel.reshape(-1),
             )
 
     run(warp, split(rays.shape[0], threads), threads)
@@ -237,6 +277,8 @@ def _cast(
 ) -> NDArray[np.float32]:
     kernel = {"siddon": ray_casting.siddon_rows, "joseph": ray_casting.joseph_rows}[method]
     out = np.empty(rays.shape, np.float32)
+    counts = np.array(volume.shape[::-1])
+    strides = np.array([1, counts[0], counts[0] * counts[1]])
     corner = np.abs(rays.origin) + np.abs(rays.u) * rays.shape[1] + np.abs(rays.v) * rays.shape[0]
     # A parallel ray runs this many of its unit steps either way from the pixel.
     size = np.linalg.norm(corner) + np.linalg.norm(volume.shape) + 1.0
@@ -244,7 +286,9 @@ def _cast(
 
     def cast(start: int, stop: int) -> None:
         kernel(
-            volume,
+            volume.reshape(-1),
+            counts,
+            strides,
             mapping.table,
             rays.source,
             rays.origin,
@@ -255,6 +299,8 @@ def _cast(
             *sub,
             start,
             stop,
+            np.empty((ray_casting.POINTS, 3)),
+            np.empty((ray_casting.NUMBERS, 3), np.int64),
             out,
         )
 

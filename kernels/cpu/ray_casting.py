@@ -12,9 +12,11 @@ import numpy as np
 
 from drr.kernels.cpu.jit import int64, jit
 
-__all__ = ["joseph_rows", "siddon_rows"]
+__all__ = ["NUMBERS", "POINTS", "joseph_rows", "siddon_rows"]
 
 NEVER = 1e300
+# Rows of scratch that a kernel is given.
+POINTS, NUMBERS = 4, 2
 
 
 @jit(inline=True)
@@ -42,21 +44,20 @@ def length_of(direction, metric):
 
 @jit
 def siddon_rows(
-    volume, table, source, origin, u, v, metric, reach, across, down, row_start, row_stop, out
-):
+    flat, counts, strides, table, source, origin, u, v, metric, reach, across, down,
+    row_start, row_stop, points, numbers, out,
+):  # fmt: skip
     """Exact paths through piecewise-constant voxels for detector rows [row_start, row_stop).
 
     Walks from voxel to voxel (J. Amanatides and A. Woo, "A fast voxel traversal algorithm for ray
-    tracing", Eurographics 1987), weighting each by the length inside it.
+    tracing", Eurographics 1987), weighting each by the length inside it. `counts` and `strides`
+    are of x, y and z; `points` (`POINTS`, 3) float64 and `numbers` (`NUMBERS`, 3) int64 are
+    scratch.
     """
-    nz, ny, nx = volume.shape
-    flat = volume.ravel()
-    start, direction = np.empty(3), np.empty(3)
-    counts = np.array([nx, ny, nz])
-    strides = np.array([1, nx, nx * ny])
+    nx, ny = counts[0], counts[1]
+    start, direction, following, interval = points[0], points[1], points[2], points[3]
+    index, step = numbers[0], numbers[1]
     share = 1.0 / (across * down)
-    index, step = np.empty(3, np.int64), np.empty(3, np.int64)
-    following, interval = np.empty(3), np.empty(3)
     for row in range(row_start, row_stop):
         for column in range(out.shape[1]):
             pixel = 0.0
@@ -129,13 +130,14 @@ def siddon_rows(
 
 @jit
 def joseph_rows(
-    volume, table, source, origin, u, v, metric, reach, across, down, row_start, row_stop, out
-):
-    """Sums over the planes of each ray's dominant axis, bilinear within each plane."""
-    counts = np.array([volume.shape[2], volume.shape[1], volume.shape[0]])
-    strides = np.array([1, counts[0], counts[0] * counts[1]])
-    flat = volume.ravel()
-    start, direction = np.empty(3), np.empty(3)
+    flat, counts, strides, table, source, origin, u, v, metric, reach, across, down,
+    row_start, row_stop, points, numbers, out,
+):  # fmt: skip
+    """Sums over the planes of each ray's dominant axis, bilinear within each plane.
+
+    Parameters as of `siddon_rows`.
+    """
+    start, direction = points[0], points[1]
     share = 1.0 / (across * down)
     for row in range(row_start, row_stop):
         for column in range(out.shape[1]):

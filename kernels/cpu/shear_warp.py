@@ -10,275 +10,304 @@ P. Lacroute and M. Levoy, "Fast volume rendering using a shear-warp factorizatio
 transformation", SIGGRAPH 1994; the interpolation is Joseph's (IEEE Trans. Med. Imaging 1982).
 
 Axes here: `m` counts planes along the dominant axis, `p` runs along the rows that are resampled,
-`q` is the third axis. `X` and `Q` are coordinates on the intermediate plane.
+`q` is the third axis. `X` and `Q` are coordinates on the intermediate plane. All arrays are flat.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from drr.kernels.cpu.jit import float32 as f4
-from drr.kernels.cpu.jit import int64, jit
-from drr.kernels.cpu.transpose import transpose_block
+from drr.kernels.cpu.jit import int64, jit, uint64
+from drr.kernels.cpu.transpose import exchange
+from drr.kernels.cpu.vectors import (
+    LANES,
+    any_from,
+    hat,
+    load,
+    positive,
+    prefetch,
+    ramp,
+    splat,
+    store,
+    unit,
+    widen,
+)
 
-__all__ = ["accumulate", "warp"]
+__all__ = ["CHUNK", "ROWS", "TILE", "accumulate", "warp"]
 
-# Outputs that share one base index: two AVX-512 or four AVX2 vectors of float32.
-BLOCK = 16
-# Rows of voxels handled together: their resampled rows and target rows stay in the L1 cache.
-ROWS = 8
+# Rows of voxels handled together: their lines and target rows stay close to the core.
+ROWS = 10
+# Intermediate pixels of a row that are resampled before they are added to the image.
+CHUNK = 128
+# Planes of a view along x that are turned into rows at a time.
+TILE = 128
+# Voxels that are compared with air at once.
+WIDE = 2 * LANES
 
 
-@jit(fast=True)
-def attenuate(row, thresholds, slopes, body):
-    """Write the attenuation of one row of HU into `body`.
+@jit
+def attenuate(voxels, at, count, thresholds, slopes, table, add, lines, to):
+    """Write, or add, the attenuation of `count` voxels from `at` on to `lines` from `to` on.
 
-    The attenuation is the sum over k of slopes[k] * max(0, HU - thresholds[k]).
+    The attenuation is the sum over k of slopes[k] * max(0, HU - thresholds[k]) or, when there are
+    no slopes, looked up in a table over all int16 values.
     """
-    knee, slope = thresholds[0], slopes[0]
-    for i in range(row.size):
-        body[i] = slope * max(f4(row[i]) - knee, f4(0))
-    for k in range(1, slopes.size):
-        knee, slope = thresholds[k], slopes[k]
-        for i in range(row.size):
-            body[i] += slope * max(f4(row[i]) - knee, f4(0))
-
-
-@jit(fast=True)
-def attenuate_by_table(row, table, body):
-    """As `attenuate` for any attenuation, looked up in a table over all int16 values."""
-    for i in range(row.size):
-        body[i] = table[int64(row[i]) + 32768]
-
-
-@jit(fast=True)
-def is_air(row, threshold):
-    """Whether no voxel of a row attenuates; one look at its middle settles most rows."""
-    highest = row[row.size // 2]
-    if f4(highest) > threshold:
-        return False
-    for i in range(row.size):
-        highest = max(highest, row[i])
-    return f4(highest) <= threshold
-
-
-@jit(fast=True)
-def resample(line, scale, shift, start, stop, out):
-    """Linear interpolation of `line` at `scale * X + shift` for X in blocks start to stop.
-
-    Numba does not vectorise gathers. When the scale is near one, the positions of a block's
-    outputs lie within 2 to 4 elements of its first: the interpolation then walks from element to
-    element, as far along each step as the position is, all in contiguous memory. Otherwise
-    interpolate output by output.
-    """
-    drift = scale - f4(1)
-    spread = abs(drift) * f4(BLOCK - 1)
-    if spread > f4(3):
-        for x in range(start * BLOCK, stop * BLOCK):
-            position = scale * f4(x) + shift
-            i = int64(position)
-            out[x] = line[i] + (position - f4(i)) * (line[i + 1] - line[i])
-    else:
-        for block in range(start, stop):
-            x = block * BLOCK
-            position = scale * f4(x) + shift
-            lowest = position if drift >= f4(0) else position + drift * f4(BLOCK - 1)
-            base = int64(lowest)
-            offset = position - f4(base)
-            target = out[x : x + BLOCK]
-            near = line[base : base + BLOCK + 4]
-            if spread <= f4(1):
-                for lane in range(BLOCK):
-                    d = offset + drift * f4(lane)
-                    target[lane] = (
-                        near[lane]
-                        + min(d, f4(1)) * (near[lane + 1] - near[lane])
-                        + max(d - f4(1), f4(0)) * (near[lane + 2] - near[lane + 1])
-                    )
-            elif spread <= f4(2):
-                for lane in range(BLOCK):
-                    d = offset + drift * f4(lane)
-                    target[lane] = (
-                        near[lane]
-                        + min(d, f4(1)) * (near[lane + 1] - near[lane])
-                        + min(max(d - f4(1), f4(0)), f4(1)) * (near[lane + 2] - near[lane + 1])
-                        + max(d - f4(2), f4(0)) * (near[lane + 3] - near[lane + 2])
-                    )
-            else:
-                for lane in range(BLOCK):
-                    d = offset + drift * f4(lane)
-                    target[lane] = (
-                        near[lane]
-                        + min(d, f4(1)) * (near[lane + 1] - near[lane])
-                        + min(max(d - f4(1), f4(0)), f4(1)) * (near[lane + 2] - near[lane + 1])
-                        + min(max(d - f4(2), f4(0)), f4(1)) * (near[lane + 3] - near[lane + 2])
-                        + max(d - f4(3), f4(0)) * (near[lane + 4] - near[lane + 3])
-                    )
-
-
-@jit(fast=True)
-def add_two(w_lower, lower, w_upper, upper, target):
-    for x in range(target.size):
-        target[x] += w_lower * lower[x] + w_upper * upper[x]
-
-
-@jit(fast=True)
-def add_two_clipped(w_lower, lower, w_upper, upper, limit, plane, sign, target):
-    """As `add_two`, counting only the part of the plane's interval before the detector."""
-    for x in range(target.size):
-        part = min(max(sign * (limit[x] - plane) + f4(0.5), f4(0)), f4(1))
-        target[x] += part * (w_lower * lower[x] + w_upper * upper[x])
+    i = 0
+    if slopes.size > 0:
+        while i + LANES <= count:
+            hu = widen(voxels, at + i)
+            mu = positive(hu - thresholds[0]) * slopes[0]
+            for k in range(1, slopes.size):
+                mu = mu + positive(hu - thresholds[k]) * slopes[k]
+            if add:
+                mu = load(lines, to + i) + mu
+            store(lines, to + i, mu)
+            i += LANES
+    while i < count:
+        # The table and the hinges agree up to rounding, but rows must not depend on their ends.
+        value = table[int64(voxels[at + i]) + 32768]
+        if slopes.size > 0:
+            value = f4(0)
+            for k in range(slopes.size):
+                value += max(f4(voxels[at + i]) - thresholds[k], f4(0)) * slopes[k]
+        lines[to + i] = lines[to + i] + value if add else value
+        i += 1
 
 
 @jit
 def accumulate(
-    volume,
-    words,
-    axis,
-    transposed,
+    voxels,
+    counts,
+    strides,
+    lowest,
     thresholds,
     slopes,
     table,
+    starts,
+    slips,
     scales,
     shifts_p,
     shifts_q,
     pitch_p,
     pitch_q,
+    low,
+    high,
     limit,
     sign,
     q_start,
     q_stop,
+    pad,
+    tile,
+    lines,
+    resampled,
+    pairs,
+    weights,
+    columns,
     image,
 ):
-    """Add the planes of voxels with q in [q_start, q_stop) to the intermediate image.
+    """Add the slabs of planes, rows q in [q_start, q_stop), to the intermediate image.
 
     Parameters
     ----------
-    volume
-        `(nz, ny, nx)` int16, or `(nz, nx, ny)` when `transposed`.
-    words
-        The volume as 64-bit words, see `transpose.as_words`.
-    axis
-        Dominant axis: 0 for x, 1 for y, 2 for z.
+    voxels
+        int16.
+    counts, strides
+        `(3,)` int64: voxels along m, p and q, and the distance of neighbours in `voxels`. The
+        stride along p is 1, or that along m is and `tile` has room to exchange them.
+    lowest
+        The least HU that attenuates.
     thresholds, slopes, table
-        The attenuation, as hinges (float32) or, when `slopes` is empty, as a table of 65536.
+        The attenuation, see `attenuate`.
+    starts, slips
+        `(slabs + 1,)` int64: the first plane of every slab of planes that share a scale and
+        shift, and `(planes,)` int64: by how many whole voxels each plane is moved along p before
+        they are added up. No slab has more planes than `TILE`.
     scales, shifts_p, shifts_q
-        `(planes,)` float64: voxel p = scales[m] * pitch_p * X + shifts_p[m], and so for q and Q.
-    limit, sign
-        `(Q, X)` float32 plane coordinate where each intermediate ray meets the detector, and the
-        direction in which the rays cross the planes; empty when the detector is outside the volume.
-    image
-        `(Q, X)` float32; X a multiple of `BLOCK`. Added to.
+        `(slabs,)` float64: voxel p = scales[s] * pitch_p * X + shifts_p[s], and so for q and Q.
+    low, high, limit, sign
+        `(Q, X)` float32 plane coordinate where each intermediate ray meets the detector, its
+        least and largest value in each row when multiplied by `sign`, the direction in which the
+        rays cross the planes; all empty when the detector is outside the volume.
+    pad
+        Room on either side of a line, as far as a block of pixels that only touches it reaches.
+    tile, lines, resampled, pairs, weights
+        Scratch: int16 for `ROWS` * `TILE` rows or none, float32 for `ROWS` lines of the same
+        width, for `ROWS` + 2 chunks, int64 and float32 for every row of the image, twice.
+    columns, image
+        `(Q, columns)` float32, columns a multiple of `LANES`. Added to.
     """
-    if axis == 1:
-        planes, n = volume.shape[1], volume.shape[2]
-    elif axis == 2:
-        planes, n = volume.shape[0], volume.shape[2]
-    else:
-        planes = volume.shape[1] if transposed else volume.shape[2]
-        n = volume.shape[2] if transposed else volume.shape[1]
-    nq, nx = image.shape
-    blocks = nx // BLOCK
-    # Zeros on either side of a row, as far as a block that only touches it reaches.
-    pad = int64((BLOCK + 4) * scales.max() * pitch_p) + 8
-    line = np.zeros(n + 2 * pad + BLOCK, np.float32)
-    body = line[pad : pad + n]
-    resampled = np.zeros((ROWS, nx), np.float32)
-    clip = limit.size > 0
-    low = np.empty(nq if clip else 0, np.float32)
-    high = np.empty(nq if clip else 0, np.float32)
-    if clip:
-        for row in range(nq):
-            low[row] = (sign * limit[row]).min()
-            high[row] = (sign * limit[row]).max()
-    tile_planes = 32
-    gathered = axis == 0 and not transposed
-    tile = np.empty((ROWS, tile_planes if gathered else 0, n), np.int16)
-    tile_words = tile.view(np.uint64) if n % 4 == 0 else np.empty((ROWS, 0, 0), np.uint64)
+    planes, length = counts[0], counts[1]
+    tile_start = 0
+    width = lines.size // ROWS
+    image_rows = image.size // columns
+    gathered = tile.size > 0
+    tile_row = tile.size // (ROWS * TILE)
+    source = tile if gathered else voxels
+    row_stride = TILE * tile_row if gathered else strides[2]
+    groups = (q_stop - q_start + ROWS - 1) // ROWS
+    most = (q_stop - q_start + groups - 1) // groups
+    # Beyond a group's first and last row of voxels are zeros; its neighbours add the other part.
+    for x in range(CHUNK):
+        resampled[x] = f4(0)
 
-    for q0 in range(q_start, q_stop, ROWS):
-        q1 = min(q0 + ROWS, q_stop)
-        for m in range(planes):
-            if gathered and m % tile_planes == 0:
-                stop = min(m + tile_planes, planes)
-                for q in range(q0, q1):
-                    transpose_block(volume[q], words[q], m, stop, tile[q - q0], tile_words[q - q0])
-            scale = scales[m]
-            step_q, shift_q = scale * pitch_q, shifts_q[m]
+    for q0 in range(q_start, q_stop, most):
+        rows = min(most, q_stop - q0)
+        for x in range((rows + 1) * CHUNK, (rows + 2) * CHUNK):
+            resampled[x] = f4(0)
+        tile_stop = 0
+        for s in range(scales.size):
+            m0, m1 = starts[s], starts[s + 1]
+            if gathered and m1 > tile_stop:
+                tile_start, tile_stop = m0, min(m0 + TILE, planes)
+                for r in range(rows):
+                    exchange(
+                        voxels,
+                        (q0 + r) * strides[2] + m0,
+                        strides[1],
+                        length,
+                        tile_stop - tile_start,
+                        tile,
+                        r * row_stride,
+                        tile_row,
+                    )
+            step_q, shift_q = scales[s] * pitch_q, shifts_q[s] - (q0 - 1)
+            step_p, shift_p = scales[s] * pitch_p, shifts_p[s]
             # Rows of the image that these rows of voxels reach.
-            top = max(0, int64(math.ceil((q0 - 1 - shift_q) / step_q)))
-            bottom = min(nq, int64(math.ceil((q1 - shift_q) / step_q)))
-            if bottom <= top:
+            top = max(0, int64(math.ceil(-shift_q / step_q)))
+            bottom = min(image_rows, int64(math.ceil((rows + 1 - shift_q) / step_q)))
+            # What the image sees of the lines, less the air at their ends.
+            reach = abs(slips[m0]) + abs(slips[m1 - 1])
+            begin = max(-reach, int64(math.floor(shift_p)))
+            end = min(length + reach, int64(math.floor(step_p * (columns - 1) + shift_p)) + 2)
+            if bottom <= top or end <= begin:
                 continue
-            step_p, shift_p = scale * pitch_p, shifts_p[m]
-            x0 = max(0, int64(math.floor((-1 - shift_p) / step_p)) // BLOCK)
-            # Two columns of slack absorb float32 rounding of the positions.
-            x1 = min(blocks, int64(math.ceil((n - shift_p) / step_p) + 2) // BLOCK + 1)
+            first, last = end, begin
+            for m in range(m0, m1):
+                plane = q0 * strides[2] + m * strides[0] + slips[m]
+                if gathered:
+                    plane = (m - tile_start) * tile_row + slips[m]
+                left, right = max(begin, -slips[m]), min(end, length - slips[m])
+                for r in range(rows):
+                    at = plane + r * row_stride
+                    i = left
+                    while i + WIDE <= first and not any_from(source, at + i, lowest):
+                        i += WIDE
+                    first = min(first, i)
+                    i = right
+                    while i - WIDE >= last and not any_from(source, at + i - WIDE, lowest):
+                        i -= WIDE
+                    last = max(last, i)
+            if last <= first:
+                continue
+            x0 = max(0, int64(math.floor((first - 1 - shift_p) / step_p)) // LANES * LANES)
+            x1 = int64(math.ceil((last - shift_p) / step_p)) // LANES * LANES + LANES
+            x1 = min(columns, x1)
             if x1 <= x0:
                 continue
-            empty = True
-            for q in range(q0, q1):
-                if gathered:
-                    row = tile[q - q0, m % tile_planes]
-                elif axis == 2:
-                    row = volume[m, q]
+            shift_p += pad
+            begin = int64(step_p * x0 + shift_p) - 3
+            end = int64(step_p * (x1 - 1) + shift_p) + LANES
+            for r in range(rows):
+                line = r * width
+                for i in range(begin, pad + (first if m1 - m0 == 1 else last), LANES):
+                    store(lines, line + i, splat(f4(0)))
+                for m in range(m0, m1):
+                    plane = q0 * strides[2] + m * strides[0]
+                    if gathered:
+                        plane = (m - tile_start) * tile_row
+                    left, right = max(first, -slips[m]), min(last, length - slips[m])
+                    attenuate(
+                        source,
+                        plane + r * row_stride + slips[m] + left,
+                        right - left,
+                        thresholds,
+                        slopes,
+                        table,
+                        m1 - m0 > 1,
+                        lines,
+                        line + pad + left,
+                    )
+                for i in range(pad + last, end, LANES):
+                    store(lines, line + i, splat(f4(0)))
+            for v in range(top, bottom):
+                position = step_q * v + shift_q
+                pair = min(int64(position), rows)
+                pairs[v] = pair * CHUNK
+                weights[2 * v] = 1.0 - (position - pair)
+                weights[2 * v + 1] = position - pair
+            drift = step_p - 1.0
+            spread = abs(drift) * (LANES - 1)
+            for chunk in range(x0, x1, CHUNK):
+                stop = min(chunk + CHUNK, x1)
+                if not gathered:
+                    # The same voxels of the next slab, which are far away, while these are near.
+                    at = q0 * strides[2] + m1 * strides[0] + int64(step_p * chunk + shift_p) - pad
+                    for _ in range(rows):
+                        for i in range(0, int64(step_p * CHUNK) + 31, 32):
+                            prefetch(voxels, at + i)
+                        at += row_stride
+                # When the scale is near one, the positions of a block's pixels lie within three or
+                # four elements of a line: hats weight them, all in contiguous memory.
+                if spread <= 1.0:
+                    for x in range(chunk, stop, LANES):
+                        position = step_p * x + shift_p
+                        at = int64(position + min(drift, 0.0) * (LANES - 1))
+                        d = ramp() * f4(drift) + f4(position - at)
+                        w0, w1, w2 = hat(d), hat(d - f4(1)), hat(d - f4(2))
+                        to = CHUNK + x - chunk
+                        for _ in range(rows):
+                            value = load(lines, at) * w0 + load(lines, at + 1) * w1
+                            store(resampled, to, value + load(lines, at + 2) * w2)
+                            at += width
+                            to += CHUNK
+                elif spread <= 2.0:
+                    for x in range(chunk, stop, LANES):
+                        position = step_p * x + shift_p
+                        at = int64(position + min(drift, 0.0) * (LANES - 1))
+                        d = ramp() * f4(drift) + f4(position - at)
+                        w0, w1, w2, w3 = hat(d), hat(d - f4(1)), hat(d - f4(2)), hat(d - f4(3))
+                        to = CHUNK + x - chunk
+                        for _ in range(rows):
+                            value = load(lines, at) * w0 + load(lines, at + 1) * w1
+                            value = value + load(lines, at + 2) * w2 + load(lines, at + 3) * w3
+                            store(resampled, to, value)
+                            at += width
+                            to += CHUNK
                 else:
-                    row = volume[q, m]
-                if slopes.size > 0 and is_air(row, thresholds[0]):
-                    resampled[q - q0] = f4(0)
-                    continue
-                empty = False
-                if slopes.size > 0:
-                    attenuate(row, thresholds, slopes, body)
-                else:
-                    attenuate_by_table(row, table, body)
-                resample(line, f4(step_p), f4(shift_p + pad), x0, x1, resampled[q - q0])
-            if empty:
-                continue
-            left, right = x0 * BLOCK, x1 * BLOCK
-            # Between voxel rows q and q + 1 both contribute; beyond this block's first and last
-            # row only one does, the neighbouring block adds the other.
-            v1 = top
-            for q in range(q0 - 1, q1):
-                v0, v1 = v1, min(nq, int64(math.ceil((q + 1 - shift_q) / step_q)))
-                if v1 <= v0:
-                    v1 = v0
-                    continue
-                lower = resampled[max(q, q0) - q0, left:right]
-                upper = resampled[min(q + 1, q1 - 1) - q0, left:right]
-                for v in range(v0, v1):
-                    g = min(max(step_q * v + shift_q - q, 0.0), 1.0)
-                    w_lower = f4(1.0 - g) if q >= q0 else f4(0)
-                    w_upper = f4(g) if q + 1 < q1 else f4(0)
-                    target = image[v, left:right]
-                    if not clip or sign * m + 0.5 <= low[v]:
-                        add_two(w_lower, lower, w_upper, upper, target)
-                    elif sign * m - 0.5 < high[v]:
-                        add_two_clipped(
-                            w_lower,
-                            lower,
-                            w_upper,
-                            upper,
-                            limit[v, left:right],
-                            f4(m),
-                            f4(sign),
-                            target,
-                        )
+                    for x in range(chunk, stop):
+                        position = step_p * x + shift_p
+                        at = int64(position)
+                        part = f4(position - at)
+                        to = CHUNK + x - chunk
+                        for _ in range(rows):
+                            resampled[to] = lines[at] + part * (lines[at + 1] - lines[at])
+                            at += width
+                            to += CHUNK
+                for v in range(top, bottom):
+                    lower, upper = splat(weights[uint64(2 * v)]), splat(weights[uint64(2 * v + 1)])
+                    whole = low.size == 0 or sign * m0 + 0.5 <= low[v]
+                    if not whole and sign * m0 - 0.5 >= high[v]:
+                        continue
+                    at = pairs[uint64(v)]
+                    for x in range(v * columns + chunk, v * columns + stop, LANES):
+                        value = load(resampled, at) * lower + load(resampled, at + CHUNK) * upper
+                        if not whole:
+                            # Only the part of the plane's interval before the detector counts.
+                            value = unit((load(limit, x) - f4(m0)) * f4(sign) + f4(0.5)) * value
+                        store(image, x, load(image, x) + value)
+                        at += LANES
 
 
 @jit
 def warp(
     image,
+    columns,
     source,
     origin,
     u,
     v,
     metric,
-    axis,
-    p_axis,
-    q_axis,
     plane,
     p0,
     pitch_p,
@@ -289,6 +318,8 @@ def warp(
     down,
     row_start,
     row_stop,
+    places,
+    out_columns,
     out,
 ):
     """Carry the intermediate image to detector rows [row_start, row_stop).
@@ -297,64 +328,95 @@ def warp(
     image where the ray crosses the intermediate plane, times the ray's length in mm between two
     planes of voxels. When `exact`, sub-pixels coincide with intermediate pixels and are read;
     otherwise Catmull-Rom interpolation (E. Catmull and R. Rom, 1974).
+
+    Coordinates of `source`, `origin`, `u`, `v` and `metric` are in the order m, p, q. `places` is
+    scratch for three float64 of each ray of a row.
     """
-    nq, nx = image.shape
-    share = 1.0 / (across * down)
-    parallel = source[3] == 0.0
-    d = np.empty(3)
-    wx = np.empty(4)
-    wq = np.empty(4)
+    rows = image.size // columns
+    rays = out_columns * across
+    for i in range(row_start * out_columns, row_stop * out_columns):
+        out[i] = f4(0)
     for row in range(row_start, row_stop):
-        for column in range(out.shape[1]):
-            total = 0.0
-            for j in range(down):
-                for i in range(across):
-                    cu = column + (i + 0.5) / across - 0.5
-                    cv = row + (j + 0.5) / down - 0.5
-                    for a in range(3):
-                        pixel = origin[a] + cu * u[a] + cv * v[a]
-                        d[a] = source[a] if parallel else pixel - source[a]
-                    along = d[axis]
-                    if along == 0.0:
-                        continue
-                    # Step from the pixel to the intermediate plane, in units of d.
-                    t = (plane - (origin[axis] + cu * u[axis] + cv * v[axis])) / along
-                    if not parallel and t <= -1.0:
-                        continue
-                    p = origin[p_axis] + cu * u[p_axis] + cv * v[p_axis] + t * d[p_axis]
-                    q = origin[q_axis] + cu * u[q_axis] + cv * v[q_axis] + t * d[q_axis]
-                    x = (p - p0) / pitch_p
-                    y = (q - q0) / pitch_q
-                    length = 0.0
-                    for a in range(3):
-                        for b in range(3):
-                            length += d[a] * metric[a, b] * d[b]
-                    weight = math.sqrt(length) / abs(along)
-                    if exact:
-                        k, n = int64(math.floor(y + 0.5)), int64(math.floor(x + 0.5))
-                        if 0 <= k < nq and 0 <= n < nx:
-                            total += weight * image[k, n]
-                        continue
-                    n, k = int64(math.floor(x)), int64(math.floor(y))
-                    if n < 1 or k < 1 or n > nx - 3 or k > nq - 3:
-                        continue
-                    f, g = x - n, y - k
-                    wx[0] = ((-0.5 * f + 1.0) * f - 0.5) * f
-                    wx[1] = (1.5 * f - 2.5) * f * f + 1.0
-                    wx[2] = ((-1.5 * f + 2.0) * f + 0.5) * f
-                    wx[3] = (0.5 * f - 0.5) * f * f
-                    wq[0] = ((-0.5 * g + 1.0) * g - 0.5) * g
-                    wq[1] = (1.5 * g - 2.5) * g * g + 1.0
-                    wq[2] = ((-1.5 * g + 2.0) * g + 0.5) * g
-                    wq[3] = (0.5 * g - 0.5) * g * g
-                    value = 0.0
-                    for b in range(4):
-                        line = image[k - 1 + b]
-                        value += wq[b] * (
-                            wx[0] * line[n - 1]
-                            + wx[1] * line[n]
-                            + wx[2] * line[n + 1]
-                            + wx[3] * line[n + 2]
-                        )
-                    total += weight * value
-            out[row, column] = total * share
+        for part in range(down):
+            line = row + (part + 0.5) / down - 0.5
+            trace(
+                source,
+                origin,
+                u,
+                v,
+                metric,
+                plane,
+                p0,
+                pitch_p,
+                q0,
+                pitch_q,
+                across,
+                line,
+                rays,
+                places,
+            )
+            for i in range(rays):
+                x, y = places[i], places[rays + i]
+                weight = f4(places[2 * rays + i] / (across * down))
+                to = uint64(row * out_columns + i // across)
+                if exact:
+                    n, k = int64(math.floor(x + 0.5)), int64(math.floor(y + 0.5))
+                    if 0 <= k < rows and 0 <= n < columns:
+                        out[to] += weight * image[uint64(k * columns + n)]
+                    continue
+                n, k = int64(math.floor(x)), int64(math.floor(y))
+                if n < 1 or k < 1 or n > columns - 3 or k > rows - 3:
+                    continue
+                f, g = f4(x - n), f4(y - k)
+                f0 = ((f4(-0.5) * f + f4(1)) * f - f4(0.5)) * f
+                f1 = (f4(1.5) * f - f4(2.5)) * f * f + f4(1)
+                f2 = ((f4(-1.5) * f + f4(2)) * f + f4(0.5)) * f
+                f3 = (f4(0.5) * f - f4(0.5)) * f * f
+                value = f4(0)
+                for b in range(4):
+                    at = uint64((k - 1 + b) * columns + n - 1)
+                    # Catmull-Rom's weight of a row at distance e.
+                    e = abs(g + f4(1 - b))
+                    inner = (f4(1.5) * e - f4(2.5)) * e * e + f4(1)
+                    outer = ((f4(-0.5) * e + f4(2.5)) * e - f4(4)) * e + f4(2)
+                    value += (outer if e > f4(1) else inner) * (
+                        f0 * image[at]
+                        + f1 * image[at + uint64(1)]
+                        + f2 * image[at + uint64(2)]
+                        + f3 * image[at + uint64(3)]
+                    )
+                out[to] += weight * value
+
+
+@jit
+def trace(
+    source, origin, u, v, metric, plane, p0, pitch_p, q0, pitch_q, across, line, rays, places
+):
+    """Where the rays of one row of sub-pixels cross the intermediate plane, and their weights.
+
+    Apart from the search in the image, so that divisions and roots become vectors. Rays that miss
+    the plane are placed beside the image.
+    """
+    toward = 0.0 if source[3] == 0.0 else 1.0
+    s0, s1, s2 = source[0], source[1], source[2]
+    o0, o1, o2 = origin[0] + line * v[0], origin[1] + line * v[1], origin[2] + line * v[2]
+    u0, u1, u2 = u[0], u[1], u[2]
+    m00, m01, m02, m11, m12, m22 = (
+        metric[0],
+        2.0 * metric[1],
+        2.0 * metric[2],
+        metric[4],
+        2.0 * metric[5],
+        metric[8],
+    )
+    for i in range(rays):
+        column = (i + 0.5) / across - 0.5
+        m, p, q = o0 + column * u0, o1 + column * u1, o2 + column * u2
+        # From the source to the pixel, or along a parallel beam.
+        d0, d1, d2 = toward * m - s0, toward * p - s1, toward * q - s2
+        t = (plane - m) / d0
+        ahead = d0 != 0.0 and toward * t > -1.0
+        length = d0 * (m00 * d0 + m01 * d1 + m02 * d2) + d1 * (m11 * d1 + m12 * d2) + m22 * d2 * d2
+        places[i] = (p + t * d1 - p0) / pitch_p if ahead else -9.0
+        places[rays + i] = (q + t * d2 - q0) / pitch_q if ahead else -9.0
+        places[2 * rays + i] = math.sqrt(length) / abs(d0)

@@ -60,6 +60,8 @@ def siddon_jacobs(
             float(threshold),
             first,
             last,
+            np.empty((3, 3), np.float32),
+            np.empty((2, 3), np.int64),
             out,
         )
 
@@ -70,16 +72,19 @@ def siddon_jacobs(
 
 @jit
 def cast_rows(
-    flat, start, strides, counts, spacing, source, origin, u, v, threshold, row_start, row_stop, out
-):
-    """Rows [row_start, row_stop); every rounding to float32 stands where the filter has one."""
+    flat, start, strides, counts, spacing, source, origin, u, v, threshold, row_start, row_stop,
+    points, numbers, out,
+):  # fmt: skip
+    """Rows [row_start, row_stop); every rounding to float32 stands where the filter has one.
+
+    `points` (3, 3) float32 and `numbers` (2, 3) int64 are scratch.
+    """
     nx, ny, nz = counts[0], counts[1], counts[2]
     ux, uy, uz = np.uint64(nx), np.uint64(ny), np.uint64(nz)
     # Only stops rays that single precision would keep on one spot for ever.
     bound = 2 * (nx + ny + nz) + 16
-    ray = np.empty(3, np.float32)
-    ahead, interval = np.empty(3, np.float32), np.empty(3, np.float32)
-    index, step = np.empty(3, np.int64), np.empty(3, np.int64)
+    ray, ahead, interval = points[0], points[1], points[2]
+    index, step = numbers[0], numbers[1]
     for row in range(row_start, row_stop):
         for column in range(out.shape[1]):
             enter, leave = float32(-2.0), float32(2.0)

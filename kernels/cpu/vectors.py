@@ -1,0 +1,44 @@
+"""Vectors of eight float32 for kernels, where the compiler does not make them by itself.
+
+The compiler cannot know that arrays do not overlap, so it neither keeps a block of pixels in
+registers across an inner loop nor turns short blocks into vectors. Here a block is one value:
+`load` it, combine it with `+`, `-` and `*` (numbers on the right count for all lanes) and `store`
+it. LLVM maps it to what the machine has: one AVX register, two of NEON or SSE.
+
+Every operation rounds on its own, lane by lane, so results do not depend on the machine's vectors.
+Arrays are flat and C-contiguous. What each of these means to the compiler is in
+`vector_lowering`, which is imported when a kernel is lowered.
+"""
+
+from __future__ import annotations
+
+from drr.kernels.cpu.jit import Deferred
+
+__all__ = [
+    "LANES",
+    "any_from",
+    "exchange_block",
+    "hat",
+    "load",
+    "positive",
+    "prefetch",
+    "ramp",
+    "splat",
+    "store",
+    "unit",
+    "widen",
+]
+
+LANES = 8
+"""float32 of a vector."""
+
+
+def _vector(name: str) -> Deferred:
+    return Deferred("drr.kernels.cpu.vector_lowering", name)
+
+
+splat, ramp = _vector("splat"), _vector("ramp")
+load, store, widen = _vector("load"), _vector("store"), _vector("widen")
+positive, hat, unit = _vector("positive"), _vector("hat"), _vector("unit")
+any_from, prefetch = _vector("any_from"), _vector("prefetch")
+exchange_block = _vector("exchange_block")
