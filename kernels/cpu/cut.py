@@ -238,10 +238,11 @@ def _judge(
                 )  # fmt: skip
                 for a in range(skin if over >= 0 else 0):
                     judgement = near[a] + (0 if a < over else 1)
-                    for lane_place in range(here, here + wide * across, across):
-                        place = uint64(lane_place + a * step * along)
-                        if judgement < judged[place]:
-                            judged[place] = judgement
+                    place = here + a * step * along
+                    for _ in range(wide):
+                        if judgement < judged[uint64(place)]:
+                            judged[uint64(place)] = judgement
+                        place += across
 
 
 @jit
