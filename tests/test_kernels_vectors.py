@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
-from numba import float32
 
-from drr.kernels.cpu.jit import jit
+from drr.kernels.cpu.jit import float32, jit
 from drr.kernels.cpu.transpose import transposed_copy
 from drr.kernels.cpu.vectors import (
     LANES,
@@ -121,18 +119,24 @@ def test_a_transposed_copy_of_any_size(shape):
     np.testing.assert_array_equal(copy, volume.transpose(0, 2, 1))
 
 
+@jit
+def read(values, i, out):
+    store(out, 0, load(values, i))
+
+
+@jit
+def write(values, i):
+    store(values, i, splat(float32(0)))
+
+
 @pytest.mark.parametrize("index", [-1, 40 - LANES + 1, 40])
-def test_indices_are_checked_where_kernels_are_compiled_with_checks(index):
-    @numba.njit(boundscheck=True)
-    def read(values, i, out):
-        out[0] = float32(0)
-        store(out, 0, load(values, i))
-
-    @numba.njit(boundscheck=True)
-    def write(values, i):
-        store(values, i, splat(float32(0)))
-
+def test_indices_are_checked_where_kernels_are_compiled_with_checks(index, monkeypatch):
+    monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
+    for kernel in (read, write):
+        kernel._ready.clear()
     with pytest.raises(IndexError):
         read(A, index, np.zeros(LANES, np.float32))
     with pytest.raises(IndexError):
         write(A.copy(), index)
+    for kernel in (read, write):
+        kernel._ready.clear()

@@ -146,8 +146,7 @@ class Kernel:
         if os.environ.get("NUMBA_BOUNDSCHECK") == "1":
             from drr.kernels.cpu.lowering import dispatcher
 
-            options = {"boundscheck": None, "no_cpython_wrapper": False}
-            checked = dispatcher(self, **options)
+            checked = dispatcher(self, boundscheck=True, no_cpython_wrapper=False)
             return lambda arguments: checked(*arguments)
         from drr.kernels.cpu.native import load
 
