@@ -52,6 +52,8 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
 
     def python(code: str, *arguments: str) -> None:
         environment = {**os.environ, "DRR_CACHE_DIR": str(cache)}
+        # As installed packages have it: modules are bytecode after their first import.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         command = [sys.executable, "-c", code, *arguments]
         subprocess.run(command, check=True, capture_output=True, env=environment)
 

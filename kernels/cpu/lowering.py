@@ -17,7 +17,7 @@ import numba
 from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 
-from drr.kernels.cpu.native import target_machine, tuning
+from drr.kernels.cpu.native import early_passes, tuning
 
 if TYPE_CHECKING:
     from drr.kernels.cpu.jit import Kernel, Signature
@@ -97,7 +97,7 @@ def lower(kernel: Kernel, signature: Signature) -> str:
         raise TypeError(f"kernel {kernel.name} returns {returned}; it must return nothing")
     entry = kernel.file_name(signature)
     text = _with_entry(str(result.library._final_module), result.fndesc.llvm_func_name, entry)
-    module = _simplified(text, entry)
+    module = _simplified(text, entry, kernel.hot)
     foreign = [
         function.name
         for function in module.functions
@@ -138,12 +138,13 @@ def _with_entry(text: str, function: str, entry: str) -> str:
     return f'{text}\ndefine i32 @"{entry}"(ptr %words) {{\n{body}\n}}\n'
 
 
-def _simplified(text: str, entry: str) -> Any:
+def _simplified(text: str, entry: str, hot: bool) -> Any:
     """Only what the entry needs, and none of the detours that the lowering took."""
     module = llvm.parse_assembly(_COUNTING.sub(_UNCOUNTED, text))
     for item in (*module.functions, *module.global_variables):
         if not item.is_declaration and item.name != entry:
             item.linkage = llvm.Linkage.internal
+    machine = llvm.Target.from_default_triple().create_target_machine()
     passes = llvm.create_new_module_pass_manager()
     passes.add_global_dead_code_eliminate_pass()
     passes.add_sroa_pass()
@@ -152,7 +153,14 @@ def _simplified(text: str, entry: str) -> Any:
     passes.add_simplify_cfg_pass()
     passes.add_global_dead_code_eliminate_pass()
     passes.add_strip_dead_prototype_pass()
-    passes.run(module, llvm.create_pass_builder(target_machine(), tuning(0)))
+    passes.run(module, llvm.create_pass_builder(machine, tuning(0)))
+    if not hot:
+        # As far as it goes without knowing the CPU; vectors are left to that.
+        early_passes().run(module, llvm.create_pass_builder(machine, tuning(0)))
+        options = tuning(1)
+        options.loop_vectorization = options.loop_unrolling = False
+        builder = llvm.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(module, builder)
     return module
 
 

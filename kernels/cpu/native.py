@@ -11,7 +11,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-__all__ = ["compile_text", "cpu", "load", "target_machine", "tuning"]
+__all__ = ["compile_text", "cpu", "early_passes", "load", "target_machine", "tuning"]
 
 # A number's bytes in its word of 64 bits.
 _WORDS = {
@@ -61,6 +61,15 @@ def tuning(level: int) -> Any:
     return options
 
 
+def early_passes() -> Any:
+    """Turn loops around, or some are not recognised as vectors later."""
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_loop_rotate_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_jump_threading_pass()
+    return passes
+
+
 def compile_text(text: str) -> bytes:
     """Object code of a module for this CPU.
 
@@ -73,12 +82,7 @@ def compile_text(text: str) -> bytes:
     module = llvm.parse_assembly(text)
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
-    # Loops are turned around early, or some are not recognised as vectors.
-    early = llvm.create_new_module_pass_manager()
-    early.add_loop_rotate_pass()
-    early.add_instruction_combine_pass()
-    early.add_jump_threading_pass()
-    early.run(module, llvm.create_pass_builder(machine, tuning(0)))
+    early_passes().run(module, llvm.create_pass_builder(machine, tuning(0)))
     builder = llvm.create_pass_builder(machine, tuning(3))
     builder.getModulePassManager().run(module, builder)
     code: bytes = machine.emit_object(module)

@@ -75,7 +75,7 @@ def attenuate(voxels, at, count, thresholds, slopes, table, add, lines, to):
         i += 1
 
 
-@jit
+@jit(hot=True)
 def accumulate(
     voxels,
     counts,
@@ -299,7 +299,7 @@ def accumulate(
                         at += LANES
 
 
-@jit
+@jit(hot=True)
 def warp(
     image,
     columns,
