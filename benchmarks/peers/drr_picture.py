@@ -7,7 +7,6 @@ continued beyond its ends, collimated to the lungs, film look, N pixels along th
 
 import sys
 
-import numpy as np
 from worker import serve
 
 import drr
@@ -25,12 +24,4 @@ def picture(path, png, view, threads):
     drr.write(png, drr.project(volume, wanted, look=WHAT, threads=threads), force=True)
 
 
-def load(volume):
-    raise NotImplementedError("line integrals are drr_.py's")
-
-
-def project(volume: object, view: dict, threads: int) -> np.ndarray:
-    raise NotImplementedError("line integrals are drr_.py's")
-
-
-serve(load, project, picture=picture)
+serve(picture=picture)

@@ -20,13 +20,13 @@ View = dict[str, Any]
 
 
 def serve(
-    load: Callable[[Any], Any],
-    project: Callable[[Any, View, int], Any],
+    load: Callable[[Any], Any] | None = None,
+    project: Callable[[Any, View, int], Any] | None = None,
     *,
     project_views: Callable[[Any, list[View], int], Any] | None = None,
     picture: Callable[[str, str, View, int], None] | None = None,
 ) -> None:
-    """Answer requests from standard input until it ends.
+    """Answer requests from standard input until it ends. What a peer lacks, it answers as an error.
 
     `load` has a `path`; `project` a `view`, `threads` and where to `save`; `project views` has
     `views` and `threads`; `picture` a `path`, `png`, `view` and `threads`. Answers have `seconds`
@@ -53,12 +53,14 @@ def serve(
     volume: Any = None
 
     def one_by_one(volume: Any, views: list[View], threads: int) -> None:
+        assert project is not None
         for view in views:
             project(volume, view, threads)
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         nonlocal volume
         if request["do"] == "load":
+            assert load is not None
             with np.load(request["path"]) as file:
                 volume = load(file)
             return {}
@@ -70,6 +72,7 @@ def serve(
         elif request["do"] == "project views":
             result = (project_views or one_by_one)(volume, request["views"], request["threads"])
         else:
+            assert project is not None
             result = project(volume, request["view"], request["threads"])
         seconds = time.perf_counter() - start
         if isinstance(result, tuple):
@@ -83,9 +86,18 @@ def serve(
             found = answer(json.loads(line))
         except Exception as error:
             found = {"error": f"{type(error).__name__}: {error}"}
-        found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        found["peak_bytes"] = peak_bytes()
         answers.write(json.dumps(found) + "\n")
         answers.flush()
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held."""
+    try:  # what getrusage says may be the parent's on Linux
+        with open("/proc/self/status") as file:
+            return 1024 * int(next(s for s in file if s.startswith("VmHWM")).split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def camera(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
