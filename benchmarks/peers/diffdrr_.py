@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 import torchio
+from diffdrr.data import read
 from diffdrr.drr import DRR
 from diffdrr.pose import RigidTransform
-from worker import camera, serve
+from worker import camera, in_ras, save_png, serve
 
 SAMPLES = 500  # its default
 
@@ -38,4 +39,10 @@ def project(subject, view, threads):
         return drr(pose, n_points=SAMPLES)[0, 0].numpy()
 
 
-serve(load, project)
+def picture(path, png, view, threads):
+    torch.set_num_threads(threads)
+    # Its reader moves the volume's middle to the origin.
+    save_png(png, project(read(path, orientation=None), in_ras(view), threads))
+
+
+serve(load, project, picture=picture)

@@ -1,14 +1,15 @@
 """ITK 5.4's Siddon-Jacobs interpolator (itk-twoprojectionregistration 2.0), the DRR-RATE tool's.
 
-It takes values above a threshold for attenuation, so attenuation is what it is given. It ignores
-origin and direction; the views turn the volume about its middle.
+It takes values for attenuation, less a threshold, above which they count: it is given attenuation
+above 0, or, for a picture from a file, HU above -1000. It ignores origin and direction; the views
+turn the volume about its middle.
 """
 
 import importlib
 
 import itk
 import numpy as np
-from worker import camera, serve
+from worker import camera, eight_bits, serve
 
 NAME = "itkSiddonJacobsRayCastInterpolateImageFunction"
 
@@ -17,11 +18,11 @@ def load(volume):
     attenuation, affine = volume["attenuation"], volume["affine"]
     image = itk.image_from_array(attenuation)
     image.SetSpacing(np.diag(affine)[:3].tolist())
-    return image, np.array(attenuation.shape[::-1]) * np.diag(affine)[:3]
+    return image
 
 
-def project(volume, view, threads):
-    image, extent = volume
+def project(image, view, threads, threshold=0.0):
+    extent = np.array(itk.size(image)) * np.array(itk.spacing(image))
     across, down, normal, pitch, distance = camera(view)
     rows, columns = view["shape"]
     itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(threads)
@@ -38,7 +39,7 @@ def project(volume, view, threads):
     turn.SetCenter((extent / 2).tolist())
     caster.SetProjectionAngle(0.0)
     caster.SetFocalPointToIsocenterDistance(distance)
-    caster.SetThreshold(0.0)
+    caster.SetThreshold(threshold)
     caster.SetTransform(turn)
     caster.Initialize()
     resample = itk.ResampleImageFilter[kind, kind].New()
@@ -59,4 +60,10 @@ def project(volume, view, threads):
     return sums[::-1, ::-1] * length
 
 
-serve(load, project)
+def picture(path, png, view, threads):
+    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(threads)
+    image = project(itk.imread(path, itk.F), view, threads, threshold=-1000.0)
+    itk.imwrite(itk.image_from_array(eight_bits(image)), png)
+
+
+serve(load, project, picture=picture)

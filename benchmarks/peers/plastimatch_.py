@@ -1,7 +1,7 @@
 """plastimatch 1.10: exact Siddon, a program that reads a file and writes files.
 
 A view's time is that of nine equal images less that of one, by eight, so that neither reading
-nor start-up counts.
+nor start-up counts; the time of eight views is that of nine less that of the first.
 """
 
 import os
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 from worker import camera, serve
 
 PROGRAM = Path(sys.executable).with_name("plastimatch")
@@ -41,30 +42,37 @@ def load(volume):
     return header
 
 
-def draw(header, view, threads, count):
-    _, down, _, pitch, distance = camera(view)
+def draw(path, view, threads, *options):
+    """Seconds that the program takes, from its start to its end."""
+    _, _, _, pitch, distance = camera(view)
     rows, columns = view["shape"]
-    source = np.array(view["source"])
     # The isocentre of these views is the origin.
-    away = np.linalg.norm(source)
-    command = [PROGRAM, "drr", "-i", "exact", "-P", "none", "-t", "pfm", "-O", SCRATCH / "view"]
+    away = np.linalg.norm(view["source"])
+    command = [PROGRAM, "drr", "-i", "exact", "-O", SCRATCH / "view", *options]
     command += ["-r", f"{rows} {columns}", "-z", f"{rows * pitch[1]} {columns * pitch[0]}"]
-    command += ["--sad", str(away), "--sid", str(distance), "-o", "0 0 0"]
-    if count > 1:
-        # The same image again and again: a gantry that does not turn.
-        angle = np.degrees(np.arctan2(source[0], -source[1]))
-        command += ["-a", str(count), "-N", "0", "-y", str(angle)]
-    else:
-        command += ["-n", " ".join(map(str, source / away)), "--vup", " ".join(map(str, -down))]
+    command += ["--sad", away, "--sid", distance, "-o", "0 0 0"]
     start = time.perf_counter()
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    subprocess.run([*map(str, command), str(header)], check=True, env=environment, stdout=2)
+    subprocess.run([*map(str, command), str(path)], check=True, env=environment, stdout=2)
     return time.perf_counter() - start
 
 
+def pose(view):
+    source = np.array(view["source"])
+    normal = source / np.linalg.norm(source)
+    return "-n", " ".join(map(str, normal)), "--vup", " ".join(map(str, -camera(view)[1]))
+
+
+def gantry(view):
+    return float(np.degrees(np.arctan2(view["source"][0], -view["source"][1])))
+
+
 def project(header, view, threads):
-    many = draw(header, view, threads, 9)
-    one = draw(header, view, threads, 1)
+    floats = "-P", "none", "-t", "pfm"
+    # The same image again and again: a gantry that does not turn.
+    still = "-a", 9, "-N", 0, "-y", gantry(view)
+    many = draw(header, view, threads, *floats, *still)
+    one = draw(header, view, threads, *floats, *pose(view))
     with sorted(SCRATCH.glob("view*.pfm"))[0].open("rb") as file:
         assert file.readline().strip() == b"Pf"
         columns, rows = map(int, file.readline().split())
@@ -74,7 +82,23 @@ def project(header, view, threads):
     return 10 * image[:, ::-1], (many - one) / 8
 
 
+def project_views(header, views, threads):
+    """The views must be as many turns of the gantry, all by the same angle."""
+    floats = "-P", "none", "-t", "pfm"
+    step = gantry(views[1]) - gantry(views[0])
+    turning = "-a", len(views) + 1, "-N", step, "-y", gantry(views[0]) - step
+    many = draw(header, views[0], threads, *floats, *turning)
+    one = draw(header, views[0], threads, *floats, *pose(views[0]))
+    return None, many - one
+
+
+def picture(path, png, view, threads):
+    draw(path, view, threads, "-P", "preprocess", "-t", "pgm", "--autoscale", *pose(view))
+    with Image.open(sorted(SCRATCH.glob("view*.pgm"))[0]) as image:
+        ImageOps.mirror(image.convert("L")).save(png)
+
+
 try:
-    serve(load, project)
+    serve(load, project, project_views=project_views, picture=picture)
 finally:
     shutil.rmtree(SCRATCH)

@@ -1,7 +1,7 @@
 """What runs inside a peer's environment: reads requests, line by line, and answers with times.
 
-A peer's script calls `serve` with a function that loads the volume and one that projects it.
-Needs NumPy and nothing of ours.
+A peer's script calls `serve` with functions that load the volume, project it, and go the whole
+way from a file to a picture. Needs NumPy, Pillow for `save_png`, and nothing of ours.
 """
 
 from __future__ import annotations
@@ -16,12 +16,21 @@ from typing import Any
 
 import numpy as np
 
+View = dict[str, Any]
+
 
 def serve(
-    load: Callable[[Any], Any],
-    project: Callable[[Any, dict[str, Any], int], np.ndarray],
+    load: Callable[[Any], Any] | None = None,
+    project: Callable[[Any, View, int], Any] | None = None,
+    *,
+    project_views: Callable[[Any, list[View], int], Any] | None = None,
+    picture: Callable[[str, str, View, int], None] | None = None,
 ) -> None:
-    """Answer requests from standard input until it ends.
+    """Answer requests from standard input until it ends. What a peer lacks, it answers as an error.
+
+    `load` has a `path`; `project` a `view`, `threads` and where to `save`; `project views` has
+    `views` and `threads`; `picture` a `path`, `png`, `view` and `threads`. Answers have `seconds`
+    and `peak_bytes`, or `error`.
 
     Parameters
     ----------
@@ -32,32 +41,66 @@ def serve(
         That, a view (source, detector_center, u, v in LPS mm, shape) and a number of threads to
         `(rows, columns)` line integrals, dimensionless. A tuple of image and seconds where the
         peer's own clock is to be believed.
+    project_views
+        The same for several views in one request, by default one after the other. Returns
+        `(views, rows, columns)` or None, or a tuple of that and seconds.
+    picture
+        From a CT's file, HU, to a PNG of 8 bits of a view about the origin.
     """
     # Peers print; only answers may reach the pipe.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    volume = None
-    for line in sys.stdin:
-        request = json.loads(line)
+    volume: Any = None
+
+    def one_by_one(volume: Any, views: list[View], threads: int) -> None:
+        assert project is not None
+        for view in views:
+            project(volume, view, threads)
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal volume
         if request["do"] == "load":
+            assert load is not None
             with np.load(request["path"]) as file:
                 volume = load(file)
-            answer: dict[str, Any] = {}
+            return {}
+        start = time.perf_counter()
+        result: Any = None
+        if request["do"] == "picture":
+            assert picture is not None
+            picture(request["path"], request["png"], request["view"], request["threads"])
+        elif request["do"] == "project views":
+            result = (project_views or one_by_one)(volume, request["views"], request["threads"])
         else:
-            start = time.perf_counter()
-            image = project(volume, request["view"], request["threads"])
-            seconds = time.perf_counter() - start
-            if isinstance(image, tuple):
-                image, seconds = image
-            answer = {"seconds": seconds}
-            if request.get("save"):
-                np.save(request["save"], np.asarray(image, np.float32))
-        answer["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        answers.write(json.dumps(answer) + "\n")
+            assert project is not None
+            result = project(volume, request["view"], request["threads"])
+        seconds = time.perf_counter() - start
+        if isinstance(result, tuple):
+            result, seconds = result
+        if request.get("save"):
+            np.save(request["save"], np.asarray(result, np.float32))
+        return {"seconds": seconds}
+
+    for line in sys.stdin:
+        try:
+            found = answer(json.loads(line))
+        except Exception as error:
+            found = {"error": f"{type(error).__name__}: {error}"}
+        found["peak_bytes"] = peak_bytes()
+        answers.write(json.dumps(found) + "\n")
         answers.flush()
 
 
-def camera(view: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+def peak_bytes() -> int:
+    """Most memory that this process has held."""
+    try:  # what getrusage says may be the parent's on Linux
+        with open("/proc/self/status") as file:
+            return 1024 * int(next(s for s in file if s.startswith("VmHWM")).split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def camera(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     """Unit vectors along rows and columns and from source to detector, pitches, distance (mm)."""
     u, v = np.array(view["u"]), np.array(view["v"])
     pitch = np.array([np.linalg.norm(u), np.linalg.norm(v)])
@@ -66,3 +109,24 @@ def camera(view: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
     normal = np.cross(across, down)
     normal *= np.sign(normal @ ray)
     return across, down, normal, pitch, float(normal @ ray)
+
+
+def in_ras(view: View) -> View:
+    """A view in RAS mm: as readers that keep NIfTI's frame place the volume."""
+    turn = np.array([-1.0, -1.0, 1.0])
+    vectors = ("source", "detector_center", "u", "v")
+    return view | {name: (turn * view[name]).tolist() for name in vectors}
+
+
+def eight_bits(image: np.ndarray) -> np.ndarray:
+    """The image from its minimum to its maximum as uint8."""
+    image = np.asarray(image, np.float32)
+    low, high = image.min(), image.max()
+    return ((image - low) * (255 / (high - low)) + 0.5).astype(np.uint8)
+
+
+def save_png(path: str, image: np.ndarray) -> None:
+    """`eight_bits` of the image, written by Pillow."""
+    from PIL import Image
+
+    Image.fromarray(eight_bits(image)).save(path)
