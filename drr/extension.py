@@ -238,7 +238,8 @@ def fill_margins(
 
     run(task, [(k, k + 1) for k in range(len(ends))], threads or available_cpus())
     for (name, _, outward), blend in zip(ends, blends, strict=True):
-        blend_slices(*blend, outward, threads=threads)
+        slices, weights = blend
+        blend_slices(slices, weights, outward, threads=threads)
         notes.append(
             f"extension: {len(outward) * step:.0f} mm {name} the scan repeat its last "
             "slices, blurred with the distance; they are not anatomy"

@@ -62,8 +62,9 @@ def decode_header(head: bytes) -> NDArray[np.void]:
         At least the 348 or 540 bytes that its first field announces.
     """
     layout = NIFTI_2 if announces(head, 540) else NIFTI_1
-    order = "<" if int.from_bytes(head[:4], "little") == layout.itemsize else ">"
-    header: NDArray[np.void] = np.frombuffer(head, layout.newbyteorder(order), 1)[0]
+    little = int.from_bytes(head[:4], "little") == layout.itemsize
+    layout = layout.newbyteorder("<" if little else ">")
+    header: NDArray[np.void] = np.frombuffer(head, layout, 1)[0]
     return header
 
 

@@ -71,9 +71,11 @@ class Deferred:
         spec = importlib.util.find_spec(self.module) if self.module.startswith("drr.") else None
         return None if spec is None else spec.origin
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, *arguments: Any) -> Any:
         """A number converted, for kernels that run as plain Python."""
-        return np.dtype(self.name).type(value)
+        if self.module != "numba":
+            raise TypeError(f"{self.name} exists in compiled kernels only")
+        return np.dtype(self.name).type(*arguments)
 
 
 float32, float64 = Deferred("numba", "float32"), Deferred("numba", "float64")

@@ -85,12 +85,14 @@ def lower(kernel: Kernel, signature: Signature) -> str:
     compiled = dispatcher(kernel)
     argument_types = tuple(map(_type, signature))
     with global_compiler_lock:
-        before = config.OPT, config.LOOP_VECTORIZE
-        config.OPT, config.LOOP_VECTORIZE = type(config.OPT)(0), 0
+        # Numba keeps its settings as attributes of a module.
+        settings = vars(config)
+        before = {name: settings[name] for name in ("OPT", "LOOP_VECTORIZE")}
+        settings.update(OPT=type(before["OPT"])(0), LOOP_VECTORIZE=0)
         try:
             compiled.compile(argument_types)
         finally:
-            config.OPT, config.LOOP_VECTORIZE = before
+            settings.update(before)
     result = compiled.overloads[argument_types]
     returned = result.signature.return_type
     if returned != numba.types.none:
@@ -116,7 +118,7 @@ def lower(kernel: Kernel, signature: Signature) -> str:
 def _type(key: str) -> Any:
     """`float32:2C` is a C-contiguous array of two dimensions, `float32` a number."""
     name, _, layout = key.partition(":")
-    element = numba.boolean if name == "bool" else getattr(numba, name)
+    element: Any = numba.boolean if name == "bool" else getattr(numba, name)
     return numba.types.Array(element, int(layout[:-1]), layout[-1]) if layout else element
 
 
