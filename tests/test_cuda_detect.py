@@ -26,6 +26,12 @@ assert detect() is detect()
 """
 
 
+@pytest.fixture(autouse=True)
+def visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what hides GPUs from the other tests."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
 def ask(before: str = "", **environment: str) -> dict[str, object]:
     """The answer of a fresh process."""
     done = subprocess.run(

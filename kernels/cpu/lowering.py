@@ -119,7 +119,9 @@ def _type(key: str) -> Any:
     """`float32:2C` is a C-contiguous array of two dimensions, `float32` a number."""
     name, _, layout = key.partition(":")
     element: Any = numba.boolean if name == "bool" else getattr(numba, name)
-    return numba.types.Array(element, int(layout[:-1]), layout[-1]) if layout else element
+    if not layout:
+        return element
+    return numba.types.Array(element, int(layout[:-1]), "C" if layout.endswith("C") else "A")
 
 
 def _with_entry(text: str, function: str, entry: str) -> str:
