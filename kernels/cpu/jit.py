@@ -123,7 +123,11 @@ class Kernel:
     def digest(self) -> str:
         """Of its file and its compiler's, the kernels that it calls, and the constants it uses."""
         code = self.function.__code__
-        parts = [self.function.__qualname__, _file_digest(code.co_filename)]
+        parts = [self.function.__qualname__]
+        if Path(code.co_filename).is_file():
+            parts.append(_file_digest(code.co_filename))
+        else:  # in a notebook
+            parts.append(repr((code.co_code, code.co_consts, code.co_names)))
         parts += [_file_digest(str(HERE / name)) for name in ("jit.py", "lowering.py", "native.py")]
         for name in sorted(code.co_names):
             value = self.function.__globals__.get(name)
