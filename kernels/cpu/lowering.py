@@ -99,6 +99,8 @@ def lower(kernel: Kernel, signature: Signature) -> str:
         raise TypeError(f"kernel {kernel.name} returns {returned}; it must return nothing")
     entry = kernel.file_name(signature)
     text = _with_entry(str(result.library._final_module), result.fndesc.llvm_func_name, entry)
+    # Before anything is inlined: what is, leaves its name in labels.
+    text = _anonymous(_needed(text, entry), entry)
     module = _simplified(text, entry, kernel.hot)
     foreign = [
         function.name
@@ -112,7 +114,7 @@ def lower(kernel: Kernel, signature: Signature) -> str:
             f"kernel {kernel.name} needs {', '.join(foreign)}: it allocates or raises; pass "
             "scratch arrays in, and check arguments before"
         )
-    return _anonymous(_OF_ONE_MACHINE.sub("", str(module)), entry)
+    return _OF_ONE_MACHINE.sub("", str(module))
 
 
 def _type(key: str) -> Any:
@@ -142,15 +144,30 @@ def _with_entry(text: str, function: str, entry: str) -> str:
     return f'{text}\ndefine i32 @"{entry}"(ptr %words) {{\n{body}\n}}\n'
 
 
-def _simplified(text: str, entry: str, hot: bool) -> Any:
-    """Only what the entry needs, and none of the detours that the lowering took."""
-    module = llvm.parse_assembly(_COUNTING.sub(_UNCOUNTED, text))
-    for item in (*module.functions, *module.global_variables):
-        if not item.is_declaration and item.name != entry:
-            item.linkage = llvm.Linkage.internal
+def _needed(text: str, entry: str) -> str:
+    """Only what the entry needs."""
+    module = _internal(_COUNTING.sub(_UNCOUNTED, text), entry)
     machine = llvm.Target.from_default_triple().create_target_machine()
     passes = llvm.create_new_module_pass_manager()
     passes.add_global_dead_code_eliminate_pass()
+    passes.add_strip_dead_prototype_pass()
+    passes.run(module, llvm.create_pass_builder(machine, tuning(0)))
+    return str(module)
+
+
+def _internal(text: str, entry: str) -> Any:
+    module = llvm.parse_assembly(text)
+    for item in (*module.functions, *module.global_variables):
+        if not item.is_declaration and item.name != entry:
+            item.linkage = llvm.Linkage.internal
+    return module
+
+
+def _simplified(text: str, entry: str, hot: bool) -> Any:
+    """Without the detours that the lowering took."""
+    module = _internal(text, entry)
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    passes = llvm.create_new_module_pass_manager()
     passes.add_sroa_pass()
     passes.add_simplify_cfg_pass()
     passes.add_instruction_combine_pass()
