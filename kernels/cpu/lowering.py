@@ -1,4 +1,4 @@
-"""Kernels to LLVM's intermediate representation: the only module here that imports Numba.
+"""Kernels to LLVM's intermediate representation; this and `vector_lowering` import Numba.
 
 Numba spends most of its time on inferring types and lowering Python, which depends on nothing but
 the source. So what it makes of the kernels is shipped as text (`lowered.zip`, from `make kernels`)
@@ -8,6 +8,7 @@ the source, is lowered on first use.
 
 from __future__ import annotations
 
+import functools
 import re
 import types
 from typing import TYPE_CHECKING, Any
@@ -147,12 +148,17 @@ def _with_entry(text: str, function: str, entry: str) -> str:
 def _needed(text: str, entry: str) -> str:
     """Only what the entry needs."""
     module = _internal(_COUNTING.sub(_UNCOUNTED, text), entry)
-    machine = llvm.Target.from_default_triple().create_target_machine()
     passes = llvm.create_new_module_pass_manager()
     passes.add_global_dead_code_eliminate_pass()
     passes.add_strip_dead_prototype_pass()
-    passes.run(module, llvm.create_pass_builder(machine, tuning(0)))
+    passes.run(module, llvm.create_pass_builder(_no_machine(), tuning(0)))
     return str(module)
+
+
+@functools.cache
+def _no_machine() -> Any:
+    """A CPU of which no more is known than its family."""
+    return llvm.Target.from_default_triple().create_target_machine()
 
 
 def _internal(text: str, entry: str) -> Any:
@@ -165,8 +171,7 @@ def _internal(text: str, entry: str) -> Any:
 
 def _simplified(text: str, entry: str, hot: bool) -> Any:
     """Without the detours that the lowering took."""
-    module = _internal(text, entry)
-    machine = llvm.Target.from_default_triple().create_target_machine()
+    module, machine = _internal(text, entry), _no_machine()
     passes = llvm.create_new_module_pass_manager()
     passes.add_sroa_pass()
     passes.add_simplify_cfg_pass()
