@@ -23,6 +23,7 @@ from drr.kernels.cpu.transpose import exchange
 from drr.kernels.cpu.vectors import (
     LANES,
     any_from,
+    fma,
     hat,
     load,
     positive,
@@ -59,7 +60,7 @@ def attenuate(voxels, at, count, thresholds, slopes, table, add, lines, to):
             hu = widen(voxels, at + i)
             mu = positive(hu - thresholds[0]) * slopes[0]
             for k in range(1, slopes.size):
-                mu = mu + positive(hu - thresholds[k]) * slopes[k]
+                mu = fma(positive(hu - thresholds[k]), slopes[k], mu)
             if add:
                 mu = load(lines, to + i) + mu
             store(lines, to + i, mu)
@@ -70,7 +71,7 @@ def attenuate(voxels, at, count, thresholds, slopes, table, add, lines, to):
         if slopes.size > 0:
             value = f4(0)
             for k in range(slopes.size):
-                value += max(f4(voxels[at + i]) - thresholds[k], f4(0)) * slopes[k]
+                value = fma(max(f4(voxels[at + i]) - thresholds[k], f4(0)), slopes[k], value)
         lines[to + i] = lines[to + i] + value if add else value
         i += 1
 
@@ -257,8 +258,8 @@ def accumulate(
                         w0, w1, w2 = hat(d), hat(d - f4(1)), hat(d - f4(2))
                         to = CHUNK + x - chunk
                         for _ in range(rows):
-                            value = load(lines, at) * w0 + load(lines, at + 1) * w1
-                            store(resampled, to, value + load(lines, at + 2) * w2)
+                            value = fma(load(lines, at + 1), w1, load(lines, at) * w0)
+                            store(resampled, to, fma(load(lines, at + 2), w2, value))
                             at += width
                             to += CHUNK
                 elif spread <= 2.0:
@@ -269,9 +270,9 @@ def accumulate(
                         w0, w1, w2, w3 = hat(d), hat(d - f4(1)), hat(d - f4(2)), hat(d - f4(3))
                         to = CHUNK + x - chunk
                         for _ in range(rows):
-                            value = load(lines, at) * w0 + load(lines, at + 1) * w1
-                            value = value + load(lines, at + 2) * w2 + load(lines, at + 3) * w3
-                            store(resampled, to, value)
+                            value = fma(load(lines, at + 1), w1, load(lines, at) * w0)
+                            value = fma(load(lines, at + 2), w2, value)
+                            store(resampled, to, fma(load(lines, at + 3), w3, value))
                             at += width
                             to += CHUNK
                 else:
@@ -291,10 +292,12 @@ def accumulate(
                         continue
                     at = pairs[uint64(v)]
                     for x in range(v * columns + chunk, v * columns + stop, LANES):
-                        value = load(resampled, at) * lower + load(resampled, at + CHUNK) * upper
+                        value = load(resampled, at) * lower
+                        value = fma(load(resampled, at + CHUNK), upper, value)
                         if not whole:
                             # Only the part of the plane's interval before the detector counts.
                             value = unit((load(limit, x) - f4(m0)) * f4(sign) + f4(0.5)) * value
+                        # Rounded before it is added to a sum that is much larger.
                         store(image, x, load(image, x) + value)
                         at += LANES
 

@@ -16,6 +16,7 @@ from drr.kernels.cpu.vectors import LANES
 __all__ = [
     "any_from",
     "exchange_block",
+    "fma",
     "hat",
     "load",
     "positive",
@@ -152,6 +153,23 @@ def store(typing_context, array, index, value):
         return context.get_dummy_value()
 
     return types.none(array, index, vector), code
+
+
+@in_kernels
+def fma(typing_context, value, factor, term):
+    """value * factor + term, rounded once; all vectors, all numbers, or one number as factor."""
+
+    def code(context, builder, sig, args):
+        value, factor, term = args
+        if sig.return_type == vector and sig.args[1] != vector:
+            factor = _spread(builder, factor)
+        width = f"v{LANES}f32" if sig.return_type == vector else "f32"
+        kind = ir.FunctionType(value.type, [value.type] * 3)
+        fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.{width}")
+        return builder.call(fused, [value, factor, term])
+
+    kind = value if value == vector else types.float32
+    return kind(value, factor, term), code
 
 
 @in_kernels

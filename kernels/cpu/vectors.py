@@ -2,10 +2,12 @@
 
 The compiler cannot know that arrays do not overlap, so it neither keeps a block of pixels in
 registers across an inner loop nor turns short blocks into vectors. Here a block is one value:
-`load` it, combine it with `+`, `-` and `*` (numbers on the right count for all lanes) and `store`
-it. LLVM maps it to what the machine has: one AVX register, two of NEON or SSE.
+`load` it, combine it with `+`, `-`, `*` and `fma` (numbers on the right count for all lanes) and
+`store` it. LLVM maps it to what the machine has: one AVX register, two of NEON or SSE.
 
 Every operation rounds on its own, lane by lane, so results do not depend on the machine's vectors.
+A product and sum are rounded once only where a kernel says `fma` (IEEE 754's fusedMultiplyAdd),
+never by the compiler's choice; a CPU without the instruction calculates the same, but slowly.
 Arrays are flat and C-contiguous. What each of these means to the compiler is in
 `vector_lowering`, which is imported when a kernel is lowered.
 """
@@ -18,6 +20,7 @@ __all__ = [
     "LANES",
     "any_from",
     "exchange_block",
+    "fma",
     "hat",
     "load",
     "positive",
@@ -39,6 +42,6 @@ def _vector(name: str) -> Deferred:
 
 splat, ramp = _vector("splat"), _vector("ramp")
 load, store, widen = _vector("load"), _vector("store"), _vector("widen")
-positive, hat, unit = _vector("positive"), _vector("hat"), _vector("unit")
+fma, positive, hat, unit = _vector("fma"), _vector("positive"), _vector("hat"), _vector("unit")
 any_from, prefetch = _vector("any_from"), _vector("prefetch")
 exchange_block = _vector("exchange_block")
