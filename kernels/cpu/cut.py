@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import int32, jit, uint8, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
+from drr.kernels.cpu.vectors import LANES, larger, splat, store, widen
 from drr.kernels.morphology import Mask, dilate, erode
 
 __all__ = ["cut", "kept_box"]
@@ -38,6 +40,7 @@ def cut(
     dense: int,
     together: tuple[int, int] = (1, 1),
     at: tuple[int, int, int] = (0, 0, 0),
+    planes: tuple[int, int] | None = None,
     threads: int | None = None,
 ) -> tuple[int, int]:
     """Copy what a block mask covers, and its skin to the voxel; the rest becomes background.
@@ -77,6 +80,9 @@ def cut(
     at
         Place in `out` of the first voxel, along z, y and x; negative along y and x where `out`
         begins later than the values.
+    planes
+        First plane of blocks to cut, and end; all by default. The others count as body or not,
+        but nothing of them is written, and `out` need not have room for them.
     threads
         CPU threads; all available ones by default.
 
@@ -85,13 +91,13 @@ def cut(
     dense_count, padding_count
         Replaced voxels above `dense`, and at or below `padding`.
     """
-    classes = _classes(mask)
-    _check_room(classes & CLASS != OUTSIDE, factors, values.shape, out.shape, at)
+    classes = block_classes(mask)
+    first, end = planes or (0, len(mask))
+    _check_room(classes[first:end] & CLASS != OUTSIDE, factors, values.shape, out.shape, at, first)
     counts = np.zeros((len(mask), 2), np.int64)
     flat, flat_out = values.reshape(-1), out.reshape(-1)
     plane = values.shape[1] * values.shape[2]
-    # How far each voxel that a walk judges is from where the skin begins.
-    near = [(np.arange(REACH * f) * EIGHTHS // f * 2).astype(np.uint8) for f in factors[1:]]
+    near = nearness(factors)
     threads = threads or available_cpus()
 
     def task(start: int, stop: int) -> None:
@@ -99,18 +105,23 @@ def cut(
             *(flat, *values.shape, classes.reshape(-1), *mask.shape[1:], *factors, *together),
             *(flat_out, *out.shape[1:], *at, int(out is values)),
             *(tissue, rise, air, np.int16(padding), np.int16(background), np.int16(dense), *near),
-            *(np.empty(3 * mask.shape[2], np.int64), np.empty(plane, np.int32)),
-            np.empty(plane, np.uint8),
-            *(counts.reshape(-1), start, stop),
+            *(np.empty(plane + LANES, np.float32), np.empty(plane, np.uint8)),
+            *(counts.reshape(-1), first + start, first + stop),
         )
 
     # More ranges than threads: slices cost unequally.
-    run(task, split(len(mask), 4 * threads), threads)
+    run(task, split(end - first, 4 * threads), threads)
     dense_count, padding_count = counts.sum(axis=0).tolist()
     return dense_count, padding_count
 
 
-def _classes(mask: Mask) -> NDArray[np.uint8]:
+def nearness(factors: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """How far each voxel that a walk along y or x judges is from where the skin begins."""
+    y, x = ((np.arange(REACH * f) * EIGHTHS // f * 2).astype(np.uint8) for f in factors[1:])
+    return y, x
+
+
+def block_classes(mask: Mask) -> NDArray[np.uint8]:
     """The class of every block, and its flags."""
     deep = erode(mask, (0, 1, 1))
     classes = np.zeros(mask.shape, np.uint8)
@@ -148,10 +159,13 @@ def _check_room(
     shape: tuple[int, ...],
     room: tuple[int, ...],
     at: tuple[int, int, int],
+    plane: int,
 ) -> None:
-    """Nothing is written outside of `out`."""
+    """Nothing is written outside of `out`; `kept` are planes of blocks from `plane` on."""
+    z0 = plane * factors[0]
+    slices = z0, min(z0 + len(kept) * factors[0], shape[0])
     for axis in range(3):
-        start, stop = (0, shape[0]) if axis == 0 else (0, 0)
+        start, stop = slices if axis == 0 else (0, 0)
         if axis and kept.any():
             start, stop = _extent(kept, axis, factors, shape)
         if stop > start and (start + at[axis] < 0 or stop + at[axis] > room[axis]):
@@ -173,14 +187,14 @@ def _walk(seen, here, along, across, lanes, alone, inside, skin, tissue, rise, a
     side = 0 if alone else across
     place = here - inside * along
     in_tissue = beyond = False
-    lowest = 0
+    lowest = f4(0)
     for n in range(-inside, skin):
-        value = 0
+        value = f4(0)
         if lanes > 1:
             for b in range(lanes):
                 value += seen[uint64(place + b * across)]
         else:
-            value = 2 * seen[uint64(place)] + seen[uint64(place - side)]
+            value = f4(2) * seen[uint64(place)] + seen[uint64(place - side)]
             value += seen[uint64(place + side)]
         place += along
         if not in_tissue:
@@ -194,7 +208,7 @@ def _walk(seen, here, along, across, lanes, alone, inside, skin, tissue, rise, a
 
 
 @jit
-def _judge(
+def judge(
     seen, judged, classes, first, by, bx, fy, fx, ny, nx,
     lanes, slices, tissue, rise, air, near_y, near_x,
 ):  # fmt: skip
@@ -230,11 +244,11 @@ def _judge(
                 wide = min(lanes, stop - lane)
                 alone = wide == 1 and (lane == 0 or lane + 1 == width)
                 # Sums instead of means: the limits grow with the voxels seen.
-                n = slices * (wide if wide > 1 else 4)
+                n = f4(slices * (wide if wide > 1 else 4))
                 here = edge + lane * across
                 over = _walk(
                     seen, here, step * along, across, wide, alone, end - begin, skin,
-                    n * tissue, n * rise, n * air,
+                    n * f4(tissue), n * f4(rise), n * f4(air),
                 )  # fmt: skip
                 for a in range(skin if over >= 0 else 0):
                     judgement = near[a] + (0 if a < over else 1)
@@ -246,45 +260,82 @@ def _judge(
 
 
 @jit
-def _look(
-    flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
-    out_ny, out_nx, at_z, at_y, at_x, in_place, padding, background, dense,
-    runs, seen, judged, counts, count,
+def gather(
+    flat, classes, first, by, bx, fy, fx, ny, nx, z0, z1, padding, seen, judged
 ):  # fmt: skip
-    """Copy the inside of a few slices, replace the outside, and gather what walks will see.
+    """Sum up what walks will see in a few slices, and mark what they judge as not judged yet.
+
+    Vectors reach over the ends of runs: what they write there is written again or never read.
+    """
+    least = splat(f4(padding))
+    for j in range(by):
+        blocks = first + j * bx
+        i = 0
+        while i < bx:
+            if not classes[blocks + i] & SEEN:
+                i += 1
+                continue
+            x0 = i * fx
+            while i < bx and classes[blocks + i] & SEEN:
+                i += 1
+            x1 = min(i * fx, nx)
+            for y in range(j * fy, min(j * fy + fy, ny)):
+                for x in range(y * nx + x0, y * nx + x1, LANES):
+                    old = z0 * ny * nx + x
+                    if (z1 - 1) * ny * nx + x + LANES > flat.size:
+                        for n in range(x, y * nx + x1):
+                            seen[n] = f4(0)
+                            for z in range(z0, z1):
+                                seen[n] += f4(max(flat[z * ny * nx + n], padding))
+                        break
+                    sums = larger(widen(flat, old), least)
+                    for _ in range(z0 + 1, z1):
+                        old += ny * nx
+                        sums = sums + larger(widen(flat, old), least)
+                    store(seen, x, sums)
+        i = 0
+        while i < bx:
+            x0, kind = i * fx, classes[blocks + i] & CLASS
+            while i < bx and classes[blocks + i] & CLASS == kind:
+                i += 1
+            if RIM <= kind <= SKIN:
+                unjudged = uint8(UNJUDGED + 1 if kind == RIM else UNJUDGED)
+                size = uint64(min(i * fx, nx) - x0)
+                for y in range(j * fy, min(j * fy + fy, ny)):
+                    here = uint64(y * nx + x0)
+                    # With unsigned indices such loops become vector instructions.
+                    for x in range(size):
+                        judged[here + x] = unjudged
+
+
+@jit
+def _copy(
+    flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
+    out_ny, out_nx, at_z, at_y, at_x, in_place, padding, background, dense, counts, count,
+):  # fmt: skip
+    """Copy the inside of a few slices and replace the outside.
 
     What is replaced is counted at `counts[count]`, what of it was padding behind that.
     """
     n_dense, n_padding = 0, 0
     for j in range(by):
-        # Runs of blocks that are treated alike: first voxel, end, and what they are.
-        n, i = 0, 0
+        i = 0
         while i < bx:
-            runs[n], runs[n + 2] = i * fx, classes[first + j * bx + i] & (CLASS | SEEN)
-            while i < bx and classes[first + j * bx + i] & (CLASS | SEEN) == runs[n + 2]:
+            x0, kind = i * fx, classes[first + j * bx + i] & CLASS
+            while i < bx and classes[first + j * bx + i] & CLASS == kind:
                 i += 1
-            runs[n + 1] = min(i * fx, nx)
-            n += 3
-        for z in range(z0, z1):
+            x1 = min(i * fx, nx)
+            # What of it lies in `out`.
+            low, high = max(x0, -at_x), min(x1, out_nx - at_x)
             for y in range(j * fy, min(j * fy + fy, ny)):
-                row, out_row = (z * ny + y) * nx, ((z + at_z) * out_ny + y + at_y) * out_nx + at_x
                 within = 0 <= y + at_y < out_ny
-                for r in range(0, n, 3):
-                    x0, x1, kind = runs[r], runs[r + 1], runs[r + 2] & CLASS
-                    old, here, size = uint64(row + x0), uint64(y * nx + x0), uint64(x1 - x0)
-                    # With unsigned indices such loops become vector instructions.
-                    if runs[r + 2] & SEEN:
-                        if z == z0:
-                            for x in range(size):
-                                seen[here + x] = max(flat[old + x], padding)
-                        else:
-                            for x in range(size):
-                                seen[here + x] += max(flat[old + x], padding)
-                    if kind == INSIDE:
-                        if not in_place:
-                            new = uint64(out_row + x0)
-                            for x in range(size):
-                                flat_out[new + x] = flat[old + x]
+                for z in range(z0, z1):
+                    row, out_row = (z * ny + y) * nx, ((z + at_z) * out_ny + y + at_y) * out_nx
+                    old, size = uint64(row + x0), uint64(x1 - x0)
+                    if kind == INSIDE and not in_place:
+                        new = uint64(out_row + at_x + x0)
+                        for x in range(size):
+                            flat_out[new + x] = flat[old + x]
                     elif kind == OUTSIDE:
                         row_dense, row_padding = int32(0), int32(0)
                         for x in range(size):
@@ -292,15 +343,9 @@ def _look(
                             row_padding += flat[old + x] <= padding
                         n_dense += row_dense
                         n_padding += row_padding
-                        # What of it lies in `out`.
-                        x0, x1 = max(x0, -at_x), min(x1, out_nx - at_x)
-                        new = uint64(out_row + x0)
-                        for x in range(uint64(x1 - x0 if within and x0 < x1 else 0)):
+                        new = uint64(out_row + at_x + low)
+                        for x in range(uint64(high - low if within and low < high else 0)):
                             flat_out[new + x] = background
-                    elif z == z0:
-                        unjudged = uint8(UNJUDGED + 1 if kind == RIM else UNJUDGED)
-                        for x in range(size):
-                            judged[here + x] = unjudged
     counts[count] += n_dense
     counts[count + 1] += n_padding
 
@@ -346,7 +391,7 @@ def _cut(
     flat, nz, ny, nx, classes, by, bx, fz, fy, fx, together, lanes,
     flat_out, out_ny, out_nx, at_z, at_y, at_x, in_place,
     tissue, rise, air, padding, background, dense,
-    near_y, near_x, runs, seen, judged, counts, start, stop,
+    near_y, near_x, seen, judged, counts, start, stop,
 ):  # fmt: skip
     """Cut planes of blocks, a few slices at a time so that they stay in the cache.
 
@@ -356,12 +401,15 @@ def _cut(
         first, end = k * by * bx, min(k * fz + fz, nz)
         for z0 in range(k * fz, end, together):
             z1 = min(z0 + together, end)
-            _look(
+            gather(
+                flat, classes, first, by, bx, fy, fx, ny, nx, z0, z1, padding, seen, judged,
+            )  # fmt: skip
+            _copy(
                 flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
                 out_ny, out_nx, at_z, at_y, at_x, in_place, padding, background, dense,
-                runs, seen, judged, counts, 2 * k,
+                counts, 2 * k,
             )  # fmt: skip
-            _judge(
+            judge(
                 seen, judged, classes, first, by, bx, fy, fx, ny, nx,
                 lanes, z1 - z0, tissue, rise, air, near_y, near_x,
             )  # fmt: skip

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from drr.kernels.cpu import ray_casting, shear_warp, vectors
 from drr.kernels.cpu.intermediate import Plan, dominant_axis, plan
+from drr.kernels.cpu.parts import Part, Parts
 from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.kernels.cpu.transpose import transposed_copy
 from drr.kernels.rays import Rays
@@ -31,6 +32,8 @@ SLABS = 16
 # Pixels wider than this many voxels are a slip of units; their rays stay countable.
 MOST_SUB_PIXELS = 64
 METHODS = ("shear-warp", "joseph", "siddon")
+# HU of what is not kept of a volume in parts.
+AIR = -1000
 # Planes of voxels that are added up before a shear-warp resamples them, by quality.
 QUALITIES = {"full": 1, "preview": 4}
 
@@ -60,9 +63,14 @@ class Mapping:
         matter = np.flatnonzero(self.table)
         return int(matter[0]) - 32768 if matter.size else 32767
 
+    @property
+    def spares_air(self) -> bool:
+        """Whether air, and what is less dense, attenuates nothing at all."""
+        return self.thresholds.size > 0 and self.lowest > AIR
+
 
 def project(
-    volume: NDArray[np.int16],
+    volume: NDArray[np.int16] | Parts,
     mapping: Mapping,
     rays: Rays,
     *,
@@ -91,7 +99,7 @@ def project(
 
 
 def project_channels(
-    volume: NDArray[np.int16],
+    volume: NDArray[np.int16] | Parts,
     mappings: Sequence[Mapping],
     rays: Rays,
     *,
@@ -109,7 +117,8 @@ def project_channels(
     Parameters
     ----------
     volume
-        `(nz, ny, nx)` int16, C-contiguous.
+        `(nz, ny, nx)` int16, C-contiguous; or in parts, which a shear-warp along x or y leaves where
+        they are, if air does not attenuate. The image is the same, to the bit, either way.
     mappings
         Voxel value to attenuation, one for each channel.
     rays
@@ -134,10 +143,12 @@ def project_channels(
     if method == "shear-warp":
         layout = plan(volume.shape, rays, sub=sub, slab=QUALITIES[quality])
         if layout is not None:
-            return _shear_warp(volume, mappings, rays, layout, sub, threads, transposed)
+            parts = _parts(volume, mappings, layout, transposed)
+            return _shear_warp(volume.shape, parts, mappings, rays, layout, sub, threads)
         # The source is inside the volume or the detector sees it edge-on: cast ray by ray.
         method = "joseph"
-    images = [_cast(volume, mapping, rays, method, sub, threads) for mapping in mappings]
+    voxels = volume.array if isinstance(volume, Parts) else volume
+    images = [_cast(voxels, mapping, rays, method, sub, threads) for mapping in mappings]
     return np.stack(images)
 
 
@@ -163,30 +174,55 @@ def sub_pixels(volume_shape: tuple[int, ...], rays: Rays) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
+def _parts(
+    volume: NDArray[np.int16] | Parts,
+    mappings: Sequence[Mapping],
+    layout: Plan,
+    transposed: NDArray[np.int16] | None,
+) -> tuple[Part, ...]:
+    """Where a shear-warp finds the voxels: apart, or else in one array, or its transposed copy."""
+    nz, ny, nx = volume.shape
+    if isinstance(volume, Parts) and layout.axis != 2:
+        if layout.axis == 0 and transposed is not None:
+            parts = volume.within(transposed.reshape(-1), (ny, 1, ny * nx))
+        elif all(mapping.spares_air for mapping in mappings):
+            return volume.apart
+        else:
+            parts = volume.within(volume.array.reshape(-1), (1, nx, ny * nx))
+        return parts
+    voxels = volume.array if isinstance(volume, Parts) else volume
+    if layout.axis == 0 and transposed is not None:
+        return (Part(0, nz, transposed.reshape(-1), 0, (ny, 1, ny * nx)),)
+    return (Part(0, nz, voxels.reshape(-1), 0, (1, nx, ny * nx)),)
+
+
 def _shear_warp(
-    volume: NDArray[np.int16],
+    shape: tuple[int, ...],
+    parts: Sequence[Part],
     mappings: Sequence[Mapping],
     rays: Rays,
     layout: Plan,
     sub: tuple[int, int],
     threads: int,
-    transposed: NDArray[np.int16] | None,
 ) -> NDArray[np.float32]:
-    voxels = transposed if layout.axis == 0 and transposed is not None else volume
     order = [layout.axis, layout.p_axis, layout.q_axis]
-    counts = np.array(volume.shape[::-1])[order]
-    strides = np.array([1, volume.shape[2], volume.shape[1] * volume.shape[2]])[order]
+    counts = np.array(shape[::-1])[order]
     # Rows along y are gathered from memory, a tile of them at a time, or come from the copy.
     tile_size = 0
-    if voxels is transposed:
-        strides = np.array([volume.shape[1], 1, strides[2]])
-    elif layout.axis == 0:
+    if layout.axis == 0 and parts[0].strides[0] == 1:
         # Rows a power of two apart would share a few places of the cache.
         tile_size = shear_warp.ROWS * shear_warp.TILE * (int(counts[1]) + 32)
     steps = layout.scales * layout.pitch_q
     reach = int(np.abs(layout.slips).max(initial=0))
     pad = math.ceil(vectors.LANES * layout.scales.max() * layout.pitch_p) + 24 + 2 * reach
     bands: dict[int, tuple[int, int, NDArray[np.float32]]] = {}
+    part_at: dict[int, Part] = {}
+    ranges = []
+    for part in parts:
+        first, end = (0, int(counts[2])) if layout.axis == 2 else (part.start, part.stop)
+        for start, stop in split(end - first, math.ceil(SLABS * (end - first) / counts[2])):
+            ranges.append((first + start, first + stop))
+            part_at[first + start] = part
 
     def accumulate(start: int, stop: int) -> None:
         # The rows of the intermediate image that these rows of voxels reach.
@@ -195,14 +231,18 @@ def _shear_warp(
         if bottom <= top:
             return
         band = np.zeros((len(mappings), bottom - top, layout.columns), np.float32)
-        tile = np.empty(tile_size, np.int16)
+        part = part_at[start]
+        tile, scratch = np.empty(tile_size, np.int16), np.empty(8 * shear_warp.TILE, np.int16)
         lines = np.empty(shear_warp.ROWS * (int(counts[1]) + 2 * pad), np.float32)
         resampled = np.empty((shear_warp.ROWS + 2) * shear_warp.CHUNK, np.float32)
         for mapping, channel in zip(mappings, band, strict=True):
             shear_warp.accumulate(
-                voxels.reshape(-1),
+                part.voxels,
+                part.at,
                 counts,
-                strides,
+                np.array(part.strides)[order],
+                part.runs,
+                part.groups,
                 mapping.lowest,
                 mapping.thresholds,
                 mapping.slopes,
@@ -222,6 +262,7 @@ def _shear_warp(
                 stop,
                 pad,
                 tile,
+                scratch,
                 lines,
                 resampled,
                 np.empty(bottom - top, np.int64),
@@ -232,7 +273,7 @@ def _shear_warp(
         bands[start] = top, bottom, band
 
     # The same slabs, added in the same order, whatever the number of threads: so is the image.
-    run(accumulate, split(int(counts[2]), SLABS), threads)
+    run(accumulate, ranges, threads)
     images = np.zeros((len(mappings), layout.rows, layout.columns), np.float32)
     for _, (top, bottom, band) in sorted(bands.items()):
         images[:, top:bottom] += band

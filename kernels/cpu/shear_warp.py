@@ -19,6 +19,7 @@ import math
 
 from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import int64, jit, uint64
+from drr.kernels.cpu.kept import ENTRY
 from drr.kernels.cpu.transpose import exchange
 from drr.kernels.cpu.vectors import (
     LANES,
@@ -45,6 +46,8 @@ CHUNK = 128
 TILE = 128
 # Voxels that are compared with air at once.
 WIDE = 2 * LANES
+# Denser than no threshold.
+NOTHING = -32768
 
 
 @jit
@@ -52,14 +55,35 @@ def attenuate(voxels, at, count, thresholds, slopes, table, add, lines, to):
     """Write, or add, the attenuation of `count` voxels from `at` on to `lines` from `to` on.
 
     The attenuation is the sum over k of slopes[k] * max(0, HU - thresholds[k]) or, when there are
-    no slopes, looked up in a table over all int16 values.
+    no slopes, looked up in a table over all int16 values. Writing may go on to the end of a vector.
     """
     i = 0
     if slopes.size > 0:
-        while i + LANES <= count:
-            hu = widen(voxels, at + i)
-            mu = positive(hu - thresholds[0]) * slopes[0]
-            for k in range(1, slopes.size):
+        # Four vectors at a time: their sums do not wait for each other.
+        while i + 4 * LANES <= count:
+            hu0, hu1 = widen(voxels, at + i), widen(voxels, at + i + LANES)
+            hu2, hu3 = widen(voxels, at + i + 2 * LANES), widen(voxels, at + i + 3 * LANES)
+            mu0, mu1 = splat(f4(0)), splat(f4(0))
+            mu2, mu3 = splat(f4(0)), splat(f4(0))
+            for k in range(slopes.size):
+                threshold, slope = splat(thresholds[k]), splat(slopes[k])
+                mu0 = fma(positive(hu0 - threshold), slope, mu0)
+                mu1 = fma(positive(hu1 - threshold), slope, mu1)
+                mu2 = fma(positive(hu2 - threshold), slope, mu2)
+                mu3 = fma(positive(hu3 - threshold), slope, mu3)
+            if add:
+                mu0, mu1 = load(lines, to + i) + mu0, load(lines, to + i + LANES) + mu1
+                mu2 = load(lines, to + i + 2 * LANES) + mu2
+                mu3 = load(lines, to + i + 3 * LANES) + mu3
+            store(lines, to + i, mu0)
+            store(lines, to + i + LANES, mu1)
+            store(lines, to + i + 2 * LANES, mu2)
+            store(lines, to + i + 3 * LANES, mu3)
+            i += 4 * LANES
+        end = count - LANES if add else min(count - 1, voxels.size - at - LANES)
+        while i <= end:
+            hu, mu = widen(voxels, at + i), splat(f4(0))
+            for k in range(slopes.size):
                 mu = fma(positive(hu - thresholds[k]), slopes[k], mu)
             if add:
                 mu = load(lines, to + i) + mu
@@ -76,11 +100,90 @@ def attenuate(voxels, at, count, thresholds, slopes, table, add, lines, to):
         i += 1
 
 
+@jit
+def attenuate_row(
+    voxels, at, first, last, slip, kept, entry, thresholds, slopes, table, add, lines, line
+):  # fmt: skip
+    """Attenuation of a row's voxels from first + slip to last + slip on to `lines` from `line` on.
+
+    Of a row of which only some are `kept`, listed from `entry` on, the others are nothing; all are
+    kept where `entry` is negative. What lies beyond `last`, up to a vector, is undefined.
+    """
+    if entry < 0:
+        attenuate(
+            voxels, at + slip + first, last - first, thresholds, slopes, table, add,
+            lines, line + first,
+        )  # fmt: skip
+        return
+    cursor = first
+    for run in range(kept[entry]):
+        begin = max(kept[entry + 1 + 2 * run] - slip, first)
+        end = min(kept[entry + 2 + 2 * run] - slip, last)
+        if end <= begin:
+            continue
+        if not add:
+            clear(lines, line + cursor, line + begin)
+        attenuate(
+            voxels, at + slip + begin, end - begin, thresholds, slopes, table, add,
+            lines, line + begin,
+        )  # fmt: skip
+        cursor = end
+    if not add:
+        clear(lines, line + cursor, line + last)
+
+
+@jit
+def clear(lines, start, stop):
+    """Zeros from start on to stop, or to the end of the last vector."""
+    for i in range(start, stop, LANES):
+        store(lines, i, splat(f4(0)))
+
+
+@jit
+def exchange_kept(
+    voxels, at, stride, rows, columns, kept, entry, first, scratch, out, to, out_stride
+):  # fmt: skip
+    """`exchange` of rows of which only some voxels are kept; the others become nothing.
+
+    Column 0 is voxel `first` of the row. `scratch` holds eight rows of `columns`.
+    """
+    for row in range(0, rows, 8):
+        count, here = min(8, rows - row), at + row * stride
+        whole = True
+        for r in range(count):
+            prefetch(voxels, here + (16 + r) * stride)
+            within = False
+            for run in range(kept[entry + r * ENTRY]):
+                begin = kept[entry + r * ENTRY + 1 + 2 * run]
+                end = kept[entry + r * ENTRY + 2 + 2 * run]
+                within = within or (begin <= first and first + columns <= end)
+            whole = whole and within
+        if whole:
+            exchange(voxels, here, stride, count, columns, out, to + row, out_stride)
+            entry += 8 * ENTRY
+            continue
+        for r in range(count):
+            line = uint64(r * columns)
+            for x in range(uint64(columns)):
+                scratch[line + x] = NOTHING
+            for run in range(kept[entry]):
+                begin = max(kept[entry + 1 + 2 * run] - first, 0)
+                end = min(kept[entry + 2 + 2 * run] - first, columns)
+                old, new = uint64(here + r * stride + begin), line + uint64(begin)
+                for x in range(uint64(max(end - begin, 0))):
+                    scratch[new + x] = voxels[old + x]
+            entry += ENTRY
+        exchange(scratch, 0, columns, count, columns, out, to + row, out_stride)
+
+
 @jit(hot=True)
 def accumulate(
     voxels,
+    origin,
     counts,
     strides,
+    kept,
+    group_of,
     lowest,
     thresholds,
     slopes,
@@ -100,6 +203,7 @@ def accumulate(
     q_stop,
     pad,
     tile,
+    scratch,
     lines,
     resampled,
     pairs,
@@ -111,11 +215,15 @@ def accumulate(
 
     Parameters
     ----------
-    voxels
-        int16.
+    voxels, origin
+        int16, and where among them the voxel 0, 0, 0 would lie.
     counts, strides
         `(3,)` int64: voxels along m, p and q, and the distance of neighbours in `voxels`. The
         stride along p is 1, or that along m is and `tile` has room to exchange them.
+    kept, group_of
+        int32: the runs of voxels that are kept of every row along x, all others are nothing, and
+        for each slice q the group that they are listed under; see `kept.Kept`. Both empty where
+        all voxels are kept.
     lowest
         The least HU that attenuates.
     thresholds, slopes, table
@@ -132,8 +240,8 @@ def accumulate(
         rays cross the planes; all empty when the detector is outside the volume.
     pad
         Room on either side of a line, as far as a block of pixels that only touches it reaches.
-    tile, lines, resampled, pairs, weights
-        Scratch: int16 for `ROWS` * `TILE` rows or none, float32 for `ROWS` lines of the same
+    tile, scratch, lines, resampled, pairs, weights
+        Scratch: int16 for `ROWS` * `TILE` rows or none, for eight rows of a tile, float32 for `ROWS` lines of the same
         width, for `ROWS` + 2 chunks, int64 and float32 for every row of the image, twice.
     columns, image
         `(Q, columns)` float32, columns a multiple of `LANES`. Added to.
@@ -146,6 +254,8 @@ def accumulate(
     tile_row = tile.size // (ROWS * TILE)
     source = tile if gathered else voxels
     row_stride = TILE * tile_row if gathered else strides[2]
+    # Of what is kept: entries of a group, one for each row.
+    entries = ENTRY * (length if gathered else planes)
     groups = (q_stop - q_start + ROWS - 1) // ROWS
     most = (q_stop - q_start + groups - 1) // groups
     # Beyond a group's first and last row of voxels are zeros; its neighbours add the other part.
@@ -162,16 +272,15 @@ def accumulate(
             if gathered and m1 > tile_stop:
                 tile_start, tile_stop = m0, min(m0 + TILE, planes)
                 for r in range(rows):
-                    exchange(
-                        voxels,
-                        (q0 + r) * strides[2] + m0,
-                        strides[1],
-                        length,
-                        tile_stop - tile_start,
-                        tile,
-                        r * row_stride,
-                        tile_row,
-                    )
+                    at, to = origin + (q0 + r) * strides[2] + m0, r * row_stride
+                    size = tile_stop - tile_start
+                    if kept.size == 0:
+                        exchange(voxels, at, strides[1], length, size, tile, to, tile_row)
+                    else:
+                        exchange_kept(
+                            voxels, at, strides[1], length, size, kept, group_of[q0 + r] * entries,
+                            m0, scratch, tile, to, tile_row,
+                        )  # fmt: skip
             step_q, shift_q = scales[s] * pitch_q, shifts_q[s] - (q0 - 1)
             step_p, shift_p = scales[s] * pitch_p, shifts_p[s]
             # Rows of the image that these rows of voxels reach.
@@ -185,11 +294,18 @@ def accumulate(
                 continue
             first, last = end, begin
             for m in range(m0, m1):
-                plane = q0 * strides[2] + m * strides[0] + slips[m]
+                plane = origin + q0 * strides[2] + m * strides[0] + slips[m]
                 if gathered:
                     plane = (m - tile_start) * tile_row + slips[m]
                 left, right = max(begin, -slips[m]), min(end, length - slips[m])
                 for r in range(rows):
+                    if kept.size > 0 and not gathered:
+                        entry = group_of[q0 + r] * entries + m * ENTRY
+                        runs = kept[entry]
+                        if runs > 0:
+                            first = min(first, max(left, kept[entry + 1] - slips[m]))
+                            last = max(last, min(right, kept[entry + 2 * runs] - slips[m]))
+                        continue
                     at = plane + r * row_stride
                     i = left
                     while i + WIDE <= first and not any_from(source, at + i, lowest):
@@ -211,26 +327,31 @@ def accumulate(
             end = int64(step_p * (x1 - 1) + shift_p) + LANES
             for r in range(rows):
                 line = r * width
-                for i in range(begin, pad + (first if m1 - m0 == 1 else last), LANES):
-                    store(lines, line + i, splat(f4(0)))
+                # The first plane of a slab begins the line, the others add to it.
+                opening = first if m1 - m0 == 1 else last
+                clear(lines, line + begin, line + pad + opening)
                 for m in range(m0, m1):
-                    plane = q0 * strides[2] + m * strides[0]
+                    plane, entry = origin + q0 * strides[2] + m * strides[0], -1
                     if gathered:
                         plane = (m - tile_start) * tile_row
-                    left, right = max(first, -slips[m]), min(last, length - slips[m])
-                    attenuate(
+                    elif kept.size > 0:
+                        entry = group_of[q0 + r] * entries + m * ENTRY
+                    attenuate_row(
                         source,
-                        plane + r * row_stride + slips[m] + left,
-                        right - left,
+                        plane + r * row_stride,
+                        max(first, -slips[m]),
+                        min(last, length - slips[m]),
+                        slips[m],
+                        kept,
+                        entry,
                         thresholds,
                         slopes,
                         table,
                         m1 - m0 > 1,
                         lines,
-                        line + pad + left,
+                        line + pad,
                     )
-                for i in range(pad + last, end, LANES):
-                    store(lines, line + i, splat(f4(0)))
+                clear(lines, line + pad + last, line + end)
             for v in range(top, bottom):
                 position = step_q * v + shift_q
                 pair = min(int64(position), rows)
@@ -243,7 +364,8 @@ def accumulate(
                 stop = min(chunk + CHUNK, x1)
                 if not gathered:
                     # The same voxels of the next slab, which are far away, while these are near.
-                    at = q0 * strides[2] + m1 * strides[0] + int64(step_p * chunk + shift_p) - pad
+                    at = origin + q0 * strides[2] + m1 * strides[0] - pad
+                    at += int64(step_p * chunk + shift_p)
                     for _ in range(rows):
                         for i in range(0, int64(step_p * CHUNK) + 31, 32):
                             prefetch(voxels, at + i)

@@ -18,6 +18,7 @@ __all__ = [
     "exchange_block",
     "fma",
     "hat",
+    "larger",
     "load",
     "positive",
     "prefetch",
@@ -181,6 +182,16 @@ def positive(typing_context, value):
         return builder.select(above, args[0], _constant(0))
 
     return vector(vector), code
+
+
+@in_kernels
+def larger(typing_context, value, other):
+    """Lane by lane the larger of two vectors."""
+
+    def code(context, builder, sig, args):
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return vector(vector, vector), code
 
 
 @in_kernels

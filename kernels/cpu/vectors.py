@@ -22,6 +22,7 @@ __all__ = [
     "exchange_block",
     "fma",
     "hat",
+    "larger",
     "load",
     "positive",
     "prefetch",
@@ -43,5 +44,5 @@ def _vector(name: str) -> Deferred:
 splat, ramp = _vector("splat"), _vector("ramp")
 load, store, widen = _vector("load"), _vector("store"), _vector("widen")
 fma, positive, hat, unit = _vector("fma"), _vector("positive"), _vector("hat"), _vector("unit")
-any_from, prefetch = _vector("any_from"), _vector("prefetch")
+larger, any_from, prefetch = _vector("larger"), _vector("any_from"), _vector("prefetch")
 exchange_block = _vector("exchange_block")
