@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drr.kernels.cpu.continuation import blend_slices, fill_sides, running_means
+from drr.kernels.cpu.continuation import blend_slices, fill_sides, mean_slice, running_means
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -81,4 +81,14 @@ def test_running_means_are_those_of_what_is_inside(radius: int, times: int) -> N
         expected = np.stack(
             [expected[max(0, n - radius) : n + radius + 1].mean(axis=0) for n in range(17)]
         )
-    np.testing.assert_allclose(running_means(image, radius, times), expected, atol=1e-12)
+    means, _ = running_means(image.copy(), np.empty_like(image), radius, times)
+    np.testing.assert_allclose(means, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 5), (12, 50, 60)])
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_mean_slice_is_that_of_clamped_values(shape: tuple[int, int, int], step: int) -> None:
+    values = np.random.default_rng(4).integers(-3000, 3000, shape).astype(np.int16)
+    mean = np.empty(shape[1:], np.float32)
+    mean_slice(values[::step], -1000, 500, mean)
+    np.testing.assert_allclose(mean, np.clip(values, -1000, 500).mean(axis=0), rtol=1e-6)
