@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import VolumeError
 from drr.kernels.cpu.block_means import block_means
-from drr.kernels.morphology import Mask, components, dilate, erode, shadow
+from drr.kernels.morphology import Mask, components, dilate, erode, outermost, shadow
 from drr.volume import Volume
 
 __all__ = ["ANATOMY_PARAMETERS", "Anatomy", "check_anatomy", "find_anatomy"]
@@ -276,7 +276,7 @@ def _outside_view(maxima: NDArray[np.int16]) -> Mask:
 
 def _find_body(tissue: Mask, block: NDArray[np.float64]) -> Mask | None:
     p = ANATOMY_PARAMETERS
-    if tissue.mean() < p["smallest_body_of_volume"]:
+    if np.count_nonzero(tissue) < p["smallest_body_of_volume"] * tissue.size:
         return None
     core, _ = _core(tissue, block)
     # The opening would remove thin chest walls; with the lungs filled there are none.
@@ -352,7 +352,8 @@ def _find_lungs(means: NDArray[np.int16], body: Mask, block: NDArray[np.float64]
     air[: max(planes[0] - recess, 0)] = False
     parts = components(air & (means >= p["gas_hu"]))
     lungs = parts.mask(parts.sums(core) > 0)
-    return lungs if lungs.sum() >= p["smallest_lungs_of_body"] * body.sum() else None
+    least = p["smallest_lungs_of_body"] * np.count_nonzero(body)
+    return lungs if np.count_nonzero(lungs) >= least else None
 
 
 def _truncated_sides(body: Mask, outside_view: Mask, block: NDArray[np.float64]) -> tuple[str, ...]:
@@ -360,8 +361,8 @@ def _truncated_sides(body: Mask, outside_view: Mask, block: NDArray[np.float64])
     limit = dilate(outside_view, (0, 1, 1), cross=True)
     limit[:, [0, -1]] = True
     limit[:, :, [0, -1]] = True
-    _, y, x = np.nonzero(body & limit)
     _, ky, kx = body.shape
+    y, x = np.divmod(np.flatnonzero(body & limit) % (ky * kx), kx)
     across, along = (x - (kx - 1) / 2) / kx, (y - (ky - 1) / 2) / ky
     sideways = np.abs(across) > np.abs(along)
     counts = (
@@ -390,9 +391,10 @@ def _outer_corners(mask: Mask, affine: NDArray[np.float64]) -> NDArray[np.float6
     others are left out.
     """
     count = mask.shape[2]
-    filled = mask.any(axis=2)
+    start, stop = outermost(mask)
+    filled = start < stop
     corners = []
-    for first, sign in ((mask.argmax(axis=2), 1.0), (mask[:, :, ::-1].argmax(axis=2), -1.0)):
+    for first, sign in ((start, 1.0), (count - stop, -1.0)):
         depth = np.where(filled, first, np.inf)
         z, y = np.nonzero(filled & _convex(depth))
         x = depth[z, y] - 0.5

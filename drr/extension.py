@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy, check_anatomy
 from drr.errors import VolumeError
-from drr.kernels.cpu.continuation import blend_slices, running_means
+from drr.kernels.cpu.continuation import blend_slices, mean_slice, running_means
 from drr.kernels.cpu.cut import kept_box
 from drr.kernels.cpu.threads import available_cpus, run
+from drr.kernels.morphology import outermost, shadow
 from drr.outline import OUTLINE_PARAMETERS, Outline, estimate_outline
 from drr.volume import Volume
 
@@ -253,47 +254,64 @@ def _blend(
     """What the slices beyond an end are sums of, and the weights; all count from the end."""
     p = EXTENSION_PARAMETERS
     count = min(len(inward), max(1, round(p["mean_mm"] / float(spacing[2]))))
-    last = np.clip(inward[:count], p["lowest_hu"], p["highest_hu"])
-    mean = last.mean(axis=0, dtype=np.float32)
-    blurred = _blur_inside(mean, _filled(mean > p["tissue_hu"]), p["blur_mm"] / spacing[1::-1])
+    ny, nx = inward.shape[1:]
+    # One piece of memory for all: new memory costs about as much as what is done in it.
+    room = np.empty((7, ny, nx), np.float32)
+    last, mean, blurred = slices = room[:3]
+    limits = p["lowest_hu"], p["highest_hu"]
+    mean_slice(inward[:1], *limits, last)
+    mean_slice(inward[:count], *limits, mean)
+    inside = _filled(mean > p["tissue_hu"])
+    _blur_inside(mean, inside, p["blur_mm"] / spacing[1::-1], blurred, room[3:])
     distance = (1 + np.arange(added)) * float(spacing[2])
     to_mean = np.minimum(distance / p["to_mean_mm"], 1.0)
     to_blurred = np.minimum(distance / p["to_blurred_mm"], 1.0)
     to_blurred *= to_blurred * (3 - 2 * to_blurred)
     weights = [(1 - to_blurred) * (1 - to_mean), (1 - to_blurred) * to_mean, to_blurred]
-    slices = np.stack([last[0].astype(np.float32), mean, blurred])
     return slices, np.stack(weights, axis=1).astype(np.float32)
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask, and what has some of it on all four sides."""
-    filled = np.ones_like(mask)
-    for axis, place in enumerate(np.ogrid[tuple(slice(n) for n in mask.shape)]):
-        count = mask.shape[axis]
-        first = np.where(mask.any(axis), mask.argmax(axis), count)
-        last = count - 1 - np.flip(mask, axis).argmax(axis)
-        first, last = (np.expand_dims(a, axis) for a in (first, last))
-        filled &= (place >= first) & (place <= last)
-    return filled
+    plane = mask[None]
+    start, stop = outermost(plane)
+    x = np.arange(mask.shape[1], dtype=np.int32)
+    between = (x >= start[0, :, None]) & (x < stop[0, :, None])
+    return np.asarray(between & shadow(plane)[0] & shadow(plane, backward=True)[0])
 
 
 def _blur_inside(
-    image: NDArray[np.float32], inside: NDArray[np.bool_], sigmas: NDArray[np.float64]
-) -> NDArray[np.float32]:
+    image: NDArray[np.float32],
+    inside: NDArray[np.bool_],
+    sigmas: NDArray[np.float64],
+    blurred: NDArray[np.float32],
+    room: NDArray[np.float32],
+) -> None:
     """Blur what is inside the body with nothing but itself, so that the skin stays where it is.
 
     Nearly Gaussian: three running means along each axis, over what is inside the image. W. M.
     Wells, "Efficient synthesis of Gaussian filters by cascaded uniform filters", IEEE Trans.
     Pattern Anal. Mach. Intell. 1986.
+
+    Parameters
+    ----------
+    blurred
+        Where the result goes.
+    room
+        `(4, ny, nx)` to work in.
     """
-    # Side by side, for one pass along an axis blurs both.
-    both = np.concatenate([np.where(inside, image, 0), inside], axis=1, dtype=np.float32)
     ny, nx = image.shape
-    both = running_means(both, _radius(sigmas[0], ny), 3)
-    both = np.concatenate([both[:, :nx].T, both[:, nx:].T], axis=1)
-    both = running_means(both, _radius(sigmas[1], nx), 3).T
-    blurred = both[:ny] / np.maximum(both[ny:], np.float32(1e-6))
-    return np.where(inside, blurred, image)
+    # Side by side, for one pass along an axis blurs both.
+    both, other = room.reshape(2, ny, 2 * nx)
+    np.multiply(image, inside, out=both[:, :nx])
+    both[:, nx:] = inside
+    both, other = running_means(both, other, _radius(sigmas[0], ny), 3)
+    turned, both = other.reshape(nx, 2 * ny), both.reshape(ny, 2 * nx)
+    turned[:, :ny], turned[:, ny:] = both[:, :nx].T, both[:, nx:].T
+    both, _ = running_means(turned, both.reshape(nx, 2 * ny), _radius(sigmas[1], nx), 3)
+    total, share = both[:, :ny].T, both[:, ny:].T
+    np.divide(total, np.maximum(share, np.float32(1e-6), out=share), out=blurred)
+    np.copyto(blurred, image, where=~inside)
 
 
 def _radius(sigma: float, size: int) -> int:

@@ -90,8 +90,9 @@ def fit_to_lungs(
         above, below, beside = above * scale, below * scale, beside * scale
     geometry = centred.place(anatomy)
     across, down, magnification = _on_detector(geometry, points)
-    x, width = _span(across, magnification, beside, beside)
-    y, height = _span(down, magnification, above, below)
+    (x, y), (width, height) = _spans(
+        np.stack([across, down]), magnification, np.array([beside, above]), np.array([beside, below])
+    )
     rows, columns = view.shape
     # mm from one pixel to the next, the same both ways.
     limit = min(view.detector_size[0] / rows, view.detector_size[1] / columns)
@@ -145,25 +146,25 @@ def _reach(geometry: Geometry, volume: Volume, anatomy: Anatomy) -> tuple[float,
             target + far * geometry.central_ray,
         )
     else:
-        start = np.broadcast_to(np.array(geometry.source), target.shape)
+        start = np.array([geometry.source])
     to_voxel = volume.world_to_voxel
     start, target = (p @ to_voxel[:3, :3].T + to_voxel[:3, 3] for p in (start, target))
-    along_x, along_y = anatomy.footprint.any(axis=0), anatomy.footprint.any(axis=1)
-    enter, leave = np.zeros(len(target)), np.ones(len(target))
-    for axis, rows in ((0, along_x), (1, along_y)):
-        block = np.flatnonzero(rows)
-        factor = anatomy.factors[2 - axis]
-        faces = np.array([block[0], block[-1] + 1]) * factor - 0.5
-        step = target[:, axis] - start[:, axis]
-        step = np.where(np.abs(step) < 1e-9, 1e-9, step)
-        hits = (faces[:, None] - start[:, axis]) / step
-        enter = np.maximum(enter, hits.min(axis=0))
-        leave = np.minimum(leave, hits.max(axis=0))
+    step = target - start
+    faces = []
+    for axis in (0, 1):
+        block = np.flatnonzero(anatomy.footprint.any(axis=axis))
+        faces.append(np.array([block[0], block[-1] + 1]) * anatomy.factors[2 - axis] - 0.5)
+    # By axis (x and y), face and ray: how far along the ray it meets the face.
+    along = step.T[:2]
+    along = np.where(np.abs(along) < 1e-9, 1e-9, along)
+    hits = (np.array(faces)[:, :, None] - start.T[:2, None]) / along[:, None]
+    enter = hits.min(axis=1).max(axis=0, initial=0.0)
+    leave = hits.max(axis=1).min(axis=0, initial=1.0)
     hit = enter < leave
     if not hit.any():
         return 0.0, 0.0
-    z, step = start[hit, 2], (target - start)[hit, 2]
-    ends = np.concatenate([z + enter[hit] * step, z + leave[hit] * step])
+    z, rise = np.broadcast_to(start[..., 2], hit.shape)[hit], step[hit, 2]
+    ends = np.concatenate([z + enter[hit] * rise, z + leave[hit] * rise])
     return float(ends.min()), float(ends.max())
 
 
@@ -192,21 +193,25 @@ def _on_detector(
     return across, down, distance / from_source
 
 
-def _span(
-    position: NDArray[np.float64], magnification: NDArray[np.float64], before: float, after: float
-) -> tuple[float, float]:
+def _spans(
+    position: NDArray[np.float64],
+    magnification: NDArray[np.float64],
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+) -> tuple[list[float], list[float]]:
     """Where the central ray must go to be in the middle of the shadow, and the shadow's length.
 
-    Source and detector move together, so what is nearer the source moves faster in the image.
+    Of rows and columns at once: `position` is `(2, n)`, the margins `(2,)`. Source and detector
+    move together, so what is nearer the source moves faster in the image.
     """
-    center = 0.0
-    for _ in range(_CENTERINGS):
-        shadow = (position - center) * magnification
-        low, high = float(shadow.min()) - before, float(shadow.max()) + after
-        center += (low + high) / 2 / float(magnification.mean())
-    shadow = (position - center) * magnification
-    low, high = float(shadow.min()) - before, float(shadow.max()) + after
-    return center, 2 * max(-low, high)
+    mean = float(magnification.mean())
+    center = np.zeros(2)
+    for last in (False,) * _CENTERINGS + (True,):
+        shadow = (position - center[:, None]) * magnification
+        low, high = shadow.min(axis=1) - before, shadow.max(axis=1) + after
+        if not last:
+            center += (low + high) / 2 / mean
+    return center.tolist(), (2 * np.maximum(-low, high)).tolist()
 
 
 def _tidy(length: float) -> float:

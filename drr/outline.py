@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy
-from drr.kernels.cpu.continuation import fill_sides
+from drr.kernels.cpu.continuation import fill_sides, last_on_rays
 from drr.kernels.morphology import dilate
 from drr.volume import Volume
 
@@ -100,15 +100,18 @@ class Outline:
         _, ny, nx = scan.shape
         y = (np.arange(ny) - before[0] - (volume.shape[1] - 1) / 2) * volume.spacing[1]
         x = (np.arange(nx) - before[1] - (volume.shape[2] - 1) / 2) * volume.spacing[0]
-        radius = np.hypot(y[:, None], x[None]).astype(np.float32)
+        # Of the columns of voxels, those that lie between edge and outline in any direction.
+        squared = (y * y)[:, None] + x * x
+        low, high = float(self.edge.min()) - 0.1, float(self.radius.max()) + 0.1
+        places = np.flatnonzero((squared > max(low, 0.0) ** 2) & (squared < high**2))
+        y, x = y[places // nx], x[places % nx]
         sectors = self.edge.size
-        turn = np.arctan2(y[:, None], x[None]) / (2 * np.pi) * sectors - 0.5
+        turn = np.arctan2(y, x) / (2 * np.pi) * sectors - 0.5
         sector = np.floor(turn)
-        share = (turn - sector).astype(np.float32)
-        inner = self._edge_values(scan, volume, before)
         fill_sides(
-            *(scan, radius, (sector % sectors).astype(np.int16), share),
-            *(self.edge, self.radius, inner),
+            *(scan, places, np.hypot(y, x).astype(np.float32)),
+            *((sector % sectors).astype(np.int16), (turn - sector).astype(np.float32)),
+            *(self.edge, self.radius, self._edge_values(scan, volume, before)),
             outer=p["fat_hu"],
             background=-1000,
             fade=p["skin_mm"],
@@ -124,23 +127,27 @@ class Outline:
     ) -> NDArray[np.float32]:
         """`(nz, sectors)` HU just within the edge, smoothed."""
         p = OUTLINE_PARAMETERS
-        angles = _angles(self.edge.size)
-        samples = []
-        for depth in np.linspace(0.1, 1, 5) * p["tissue_mm"]:
-            r = np.maximum(self.edge - depth, 0)
-            places, inside = [], np.ones(angles.shape, bool)
-            for axis, along in ((1, np.sin(angles)), (2, np.cos(angles))):
-                count = volume.shape[axis]
-                at = np.rint(along * r / volume.spacing[2 - axis] + (count - 1) / 2).astype(int)
-                at = np.clip(at, 0, count - 1) + before[axis - 1]
-                # What was cropped is air.
-                inside &= (at >= 0) & (at < scan.shape[axis])
-                places.append(np.clip(at, 0, scan.shape[axis] - 1))
-            hu = np.where(inside, scan[:, places[0], places[1]], -1000)
-            samples.append(np.clip(hu, p["lowest_hu"], p["highest_hu"]))
-        mean = np.mean(samples, axis=0)
+        angles, nz = _angles(self.edge.size), len(scan)
+        depth = np.linspace(0.1, 1, 5)[:, None] * p["tissue_mm"]
+        r = np.maximum(self.edge - depth, 0)
+        places, inside = [], np.ones(r.shape, bool)
+        for axis, along in ((1, np.sin(angles)), (2, np.cos(angles))):
+            count = volume.shape[axis]
+            at = np.rint(along * r / volume.spacing[2 - axis] + (count - 1) / 2).astype(int)
+            at = np.clip(at, 0, count - 1) + before[axis - 1]
+            # What was cropped is air.
+            inside &= (at >= 0) & (at < scan.shape[axis])
+            places.append(np.clip(at, 0, scan.shape[axis] - 1))
+        flat = (places[0] * scan.shape[2] + places[1]).ravel()
+        hu = np.where(inside, scan.reshape(nz, -1).take(flat, axis=1).reshape(nz, *r.shape), -1000)
+        limits = int(p["lowest_hu"]), int(p["highest_hu"])
+        total = np.clip(hu, *limits, out=hu).sum(axis=1, dtype=np.int32)
+        # Sums of whole numbers, around the circle: the difference of what came before.
         across = int(p["slope_sectors"]) // 2
-        mean = sum(np.roll(mean, s, axis=1) for s in range(-across, across + 1)) / (2 * across + 1)
+        around = np.concatenate([total[:, -across - 1 :], total, total[:, :across]], axis=1)
+        before_each = np.cumsum(around, axis=1)
+        width = 2 * across + 1
+        mean = (before_each[:, width:] - before_each[:, :-width]) / (width * len(r))
         return _smooth_along(mean, p["smoothing_mm"] / volume.spacing[2]).astype(np.float32)
 
 
@@ -157,7 +164,7 @@ def estimate_outline(volume: Volume, anatomy: Anatomy) -> Outline | None:
     p = OUTLINE_PARAMETERS
     field, reach, block = polar_reach(volume, anatomy)
     at_edge = at_field_edge(field, reach, block)
-    bulge = np.stack([_bulge(row, r, field) for row, r in zip(at_edge, reach, strict=True)])
+    bulge = _bulges(at_edge, reach, field)
     if not (bulge > 0).any():
         return None
     # Where nothing is to be filled the outline stays within the edge.
@@ -166,9 +173,12 @@ def estimate_outline(volume: Volume, anatomy: Anatomy) -> Outline | None:
     blocks_mm = p["smoothing_mm"] / (volume.spacing[2] * anatomy.factors[0])
     bulge = _smooth_along(bulge, blocks_mm)
     # From blocks to slices.
-    middle = (np.arange(len(bulge)) + 0.5) * anatomy.factors[0] - 0.5
-    slices = np.arange(volume.shape[0])
-    bulge = np.stack([np.interp(slices, middle, column) for column in bulge.T], axis=1)
+    place = (np.arange(volume.shape[0]) + 0.5) / anatomy.factors[0] - 0.5
+    place = np.clip(place, 0, len(bulge) - 1)
+    block_below = place.astype(int)
+    block_above = np.minimum(block_below + 1, len(bulge) - 1)
+    rise = bulge[block_above] - bulge[block_below]
+    bulge = bulge[block_below] + (place - block_below)[:, None] * rise
     field = _smooth_around(field, 3)
     edge, radius = field - depth, field + bulge
     present = reach > 0
@@ -208,13 +218,11 @@ def polar_reach(
             0
         ]
         view = inside & ~outside[j, i]
-    outermost = radii + block / 4
-
-    def last(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        place = mask.shape[-1] - 1 - mask[..., ::-1].argmax(axis=-1)
-        return np.where(mask.any(axis=-1), outermost[place], 0.0)
-
-    return last(view), last(anatomy.body[:, j, i] & view), block
+    # How many samples there are up to the last one within, counted from the middle.
+    in_view = np.where(view.any(axis=1), view.shape[1] - view[:, ::-1].argmax(axis=1), 0)
+    in_body = last_on_rays(anatomy.body, j * anatomy.body.shape[2] + i, view)
+    outermost = np.concatenate([[0.0], radii + block / 4])
+    return outermost[in_view], outermost[in_body], block
 
 
 def at_field_edge(
@@ -224,42 +232,42 @@ def at_field_edge(
     return np.asarray(reach >= field - OUTLINE_PARAMETERS["touch_blocks"] * block)
 
 
-def _bulge(
+def _bulges(
     at_edge: NDArray[np.bool_], reach: NDArray[np.float64], field: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """`(sectors,)` mm from the field's edge to the outline of one plane; -inf where not cut."""
+    """`(kz, sectors)` mm from the field's edge to the outline; -inf where not cut."""
     p = OUTLINE_PARAMETERS
-    count, over = at_edge.size, int(p["slope_sectors"])
-    bulge = np.full(count, -np.inf)
-    if at_edge.all() or not at_edge.any():
-        return bulge
-    # Turn the circle so that it starts outside every gap.
-    start = int(np.flatnonzero(~at_edge)[0])
-    steps = np.diff(np.concatenate([[0], np.roll(at_edge, -start), [0]]).astype(np.int8))
-    for first, end in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True):
-        width = end - first
-        if width > p["widest_gap_sectors"]:
-            continue
-        values, rises = [], []
-        for last, before in ((first - 1, first - over), (end, end - 1 + over)):
-            last, before = (last + start) % count, (before + start) % count
-            known = reach[last] > 0 and reach[before] > 0
-            value = (reach[last] if known else field[last]) ** -2.0
-            slope = (value - reach[before] ** -2.0) / (over - 1) if known else 0.0
-            values.append(value)
-            rises.append(min(0.0, slope) * (width + 1))
-        t = (np.arange(width) + 1) / (width + 1)
-        # The cubic Hermite basis; both slopes point into the gap.
-        inverse_square = (
-            values[0] * (1 + 2 * t) * (1 - t) ** 2
-            + values[1] * t**2 * (3 - 2 * t)
-            + rises[0] * t * (1 - t) ** 2
-            + rises[1] * t**2 * (1 - t)
-        )
-        furthest = (field.max() + p["furthest_mm"]) ** -2.0
-        curve = np.maximum(inverse_square, furthest) ** -0.5
-        gap = (start + first + np.arange(width)) % count
-        bulge[gap] = np.minimum(curve - field[gap], p["furthest_mm"])
+    count, over = at_edge.shape[1], int(p["slope_sectors"])
+    bulge = np.full(at_edge.shape, -np.inf)
+    # Every gap: its plane, first sector, and how many it is wide. A plane without an end has none.
+    plane, first = np.nonzero(at_edge & ~np.roll(at_edge, 1, axis=1))
+    ends = np.where(np.tile(at_edge, 2), 2 * count, np.arange(2 * count))
+    width = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1][plane, first] - first
+    narrow = width <= p["widest_gap_sectors"]
+    plane, first, width = plane[narrow], first[narrow], width[narrow]
+    values, rises = [], []
+    for last, before in ((first - 1, first - over), (first + width, first + width - 1 + over)):
+        at_last, at_before = reach[plane, last % count], reach[plane, before % count]
+        known = (at_last > 0) & (at_before > 0)
+        value = np.where(known, at_last, field[last % count]) ** -2.0
+        slope = (value - np.where(known, at_before, 1.0) ** -2.0) / (over - 1)
+        values.append(value)
+        rises.append(np.where(known, np.minimum(0.0, slope), 0.0) * (width + 1))
+    # From here on, every sector of every gap.
+    gap = np.repeat(np.arange(width.size), width)
+    place = np.arange(gap.size) - np.repeat(np.cumsum(width) - width, width)
+    t = (place + 1) / (width[gap] + 1)
+    # The cubic Hermite basis; both slopes point into the gap.
+    inverse_square = (
+        values[0][gap] * (1 + 2 * t) * (1 - t) ** 2
+        + values[1][gap] * t**2 * (3 - 2 * t)
+        + rises[0][gap] * t * (1 - t) ** 2
+        + rises[1][gap] * t**2 * (1 - t)
+    )
+    furthest = (field.max() + p["furthest_mm"]) ** -2.0
+    curve = np.maximum(inverse_square, furthest) ** -0.5
+    sector = (first[gap] + place) % count
+    bulge[plane[gap], sector] = np.minimum(curve - field[sector], p["furthest_mm"])
     return bulge
 
 

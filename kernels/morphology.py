@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from drr.kernels.cpu.jit import int32, jit, uint64
 
-__all__ = ["Components", "Mask", "components", "dilate", "erode", "shadow"]
+__all__ = ["Components", "Mask", "components", "dilate", "erode", "outermost", "shadow"]
 
 Mask = NDArray[np.bool_]
 
@@ -53,6 +53,22 @@ def shadow(mask: Mask, *, backward: bool = False) -> Mask:
     return cast
 
 
+def outermost(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`(nz, ny)` first voxel of the mask in every row along x, and the one after the last.
+
+    Both are the row's length where it holds none.
+    """
+    nz, ny, nx = mask.shape
+    start, stop = np.empty((2, nz, ny), np.int32)
+    _outermost(_bytes(mask), nz * ny, nx, start.reshape(-1), stop.reshape(-1))
+    return start, stop
+
+
+def _bytes(mask: Mask) -> NDArray[np.uint8]:
+    """As kernels take it."""
+    return np.ascontiguousarray(mask).view(np.uint8).reshape(-1)
+
+
 @dataclass(frozen=True, eq=False)
 class Components:
     """Connected components of a mask, as the runs of voxels along x that make them up.
@@ -79,17 +95,17 @@ class Components:
     def mask(self, chosen: NDArray[np.bool_]) -> Mask:
         """The voxels of the chosen components; `chosen` is `(components,)`."""
         out = np.zeros(self.shape, bool)
-        flat = out.reshape(-1).view(np.uint8)
-        _paint(*self._runs, np.ascontiguousarray(chosen).view(np.uint8), flat)
+        _paint(*self._runs, _bytes(chosen), _bytes(out))
         return out
 
     def sums(self, values: NDArray) -> NDArray[np.int64]:
-        """`(components,)` sum of an array of the mask's shape and of values that fit int16.
+        """`(components,)` sum of an array of the mask's shape, int16 or a mask.
 
         Of a mask that is how much of it lies in each.
         """
         total = np.zeros(self.sizes.size, np.int64)
-        _sum(*self._runs, np.ascontiguousarray(values, np.int16).reshape(-1), total)
+        flat = _bytes(values) if values.dtype == bool else np.ascontiguousarray(values).reshape(-1)
+        _sum(*self._runs, flat, total)
         return total
 
     def at_edge(self) -> NDArray[np.bool_]:
@@ -127,6 +143,18 @@ def components(mask: Mask, *, planes: bool = False) -> Components:
     sizes, found = np.zeros(rows.size, np.int64), np.zeros(1, np.int64)
     _join_runs(first, nz * ny, ny, int(planes), starts, stops, numbers, sizes, found)
     return Components((nz, ny, nx), rows, starts, stops, numbers, sizes[: found[0]].copy())
+
+
+@jit
+def _outermost(mask, row_count, nx, start, stop):
+    width, one = uint64(nx), uint64(1)
+    for r in range(row_count):
+        row, low, high = uint64(r * nx), uint64(0), width
+        while low < width and mask[row + low] == 0:
+            low += one
+        while high > low and mask[row + high - one] == 0:
+            high -= one
+        start[r], stop[r] = low, high
 
 
 @jit

@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drr.kernels.cpu.continuation import blend_slices, fill_sides, running_means
+from drr.kernels.cpu.continuation import (
+    blend_slices,
+    fill_sides,
+    last_on_rays,
+    mean_slice,
+    running_means,
+)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -48,7 +54,8 @@ def test_sides_are_filled_between_edge_and_outline(threads: int) -> None:
     inner = rng.uniform(-150, 60, (3, 24)).astype(np.float32)
     expected = filled(values, radius, sector, share, edge, outline, inner, -100.0, -1000, 2.5)
     fill_sides(
-        *(values, radius, sector, share, edge, outline, inner),
+        *(values, np.arange(radius.size), radius.ravel(), sector.ravel(), share.ravel()),
+        *(edge, outline, inner),
         outer=-100.0,
         background=-1000,
         fade=2.5,
@@ -60,10 +67,10 @@ def test_sides_are_filled_between_edge_and_outline(threads: int) -> None:
 
 def test_nothing_beyond_the_edge_leaves_all() -> None:
     values = np.full((2, 5, 5), -1000, np.int16)
-    zeros = np.zeros((5, 5), np.float32)
+    zeros = np.zeros(25, np.float32)
     table = np.zeros((2, 4), np.float32)
     fill_sides(
-        *(values, zeros, np.zeros((5, 5), np.int16), zeros),
+        *(values, np.arange(25), zeros, np.zeros(25, np.int16), zeros),
         *(np.ones(4, np.float32), table, table),
         outer=-100.0,
         background=-1000,
@@ -81,4 +88,24 @@ def test_running_means_are_those_of_what_is_inside(radius: int, times: int) -> N
         expected = np.stack(
             [expected[max(0, n - radius) : n + radius + 1].mean(axis=0) for n in range(17)]
         )
-    np.testing.assert_allclose(running_means(image, radius, times), expected, atol=1e-12)
+    means, _ = running_means(image.copy(), np.empty_like(image), radius, times)
+    np.testing.assert_allclose(means, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 5), (12, 50, 60)])
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_mean_slice_is_that_of_clamped_values(shape: tuple[int, int, int], step: int) -> None:
+    values = np.random.default_rng(4).integers(-3000, 3000, shape).astype(np.int16)
+    mean = np.empty(shape[1:], np.float32)
+    mean_slice(values[::step], -1000, 500, mean)
+    np.testing.assert_allclose(mean, np.clip(values, -1000, 500).mean(axis=0), rtol=1e-6)
+
+
+def test_the_last_sample_on_a_ray_lies_in_the_mask_and_is_seen() -> None:
+    rng = np.random.default_rng(5)
+    mask, places = rng.random((4, 6, 7)) < 0.3, rng.integers(0, 42, (9, 11))
+    seen = rng.random((9, 11)) < 0.7
+    seen[3] = False
+    within = mask.reshape(4, -1)[:, places] & seen
+    expected = np.max(within * np.arange(1, 12), axis=2)
+    np.testing.assert_array_equal(last_on_rays(mask, places, seen), expected)

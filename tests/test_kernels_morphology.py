@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drr.kernels.morphology import Components, components, dilate, erode, shadow
+from drr.kernels.morphology import Components, components, dilate, erode, outermost, shadow
 
 
 def test_dilation_by_box_and_by_cross() -> None:
@@ -113,3 +113,11 @@ def test_shadows_fall_along_y() -> None:
     np.testing.assert_array_equal(shadow(mask), expected)
     expected = np.logical_or.accumulate(mask[:, ::-1], axis=1)[:, ::-1]
     np.testing.assert_array_equal(shadow(mask, backward=True), expected)
+
+
+def test_the_outermost_of_every_row() -> None:
+    mask = np.random.default_rng(4).random((3, 9, 11)) < 0.1
+    start, stop = outermost(mask)
+    for (z, y), low in np.ndenumerate(start):
+        x = np.flatnonzero(mask[z, y])
+        assert (low, stop[z, y]) == ((x[0], x[-1] + 1) if x.size else (11, 11))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import float32, int16, jit, uint64
+from drr.kernels.cpu.jit import float32, int16, int32, jit, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 
 __all__ = ["block_means"]
@@ -48,7 +48,10 @@ def block_means(
     means = np.empty(shape, np.int16)
     maxima = np.empty(shape, np.int16)
     threads = threads or available_cpus()
-
+    # Sums of columns of voxels in as few bits as they fit: vectors take more of them at a time.
+    rows = -(-factors[0] // every[0]) * -(-factors[1] // every[1])
+    fits = rows * max(abs(floor), abs(ceiling)) < 2**15
+    sums = np.int16 if fits else np.int32
     padded = shape[2] * factors[2]
 
     def task(start: int, stop: int) -> None:
@@ -56,7 +59,7 @@ def block_means(
             *(values.reshape(-1), *values.shape, *factors, *every),
             *(np.int16(floor), np.int16(ceiling), *shape[1:]),
             # A last block that holds fewer voxels is filled up with values that change nothing.
-            *(np.zeros(padded, np.int32), np.full(padded, -32768, np.int16), np.zeros(1, np.int16)),
+            *(np.zeros(padded, sums), np.full(padded, -32768, np.int16), np.zeros(1, np.int16)),
             *(means.reshape(-1), maxima.reshape(-1), start, stop),
         )
 
@@ -79,32 +82,32 @@ def _block_means(
         k, j = block_row // by, block_row % by
         z0, z1, y0, y1 = k * fz, min(k * fz + fz, nz), j * fy, min(j * fy + fy, ny)
         # A voxel of each cache line of the next rows: the memory is on its way when they are due.
+        seen = int16(0)
         for z in range(z0, z1, dz):
             for y in range(y1, min(y1 + fy, ny), dy):
                 row = uint64((z * ny + y) * nx)
                 for x in range(uint64(0), width, uint64(LINE)):
-                    ahead[0] |= flat[row + x]
+                    seen |= flat[row + x]
+        ahead[0] = seen
+        for x in range(width):
+            total[x] = 0
+            highest[x] = -32768
         rows = 0
         for z in range(z0, z1, dz):
             for y in range(y0, y1, dy):
                 row = uint64((z * ny + y) * nx)
-                if rows == 0:
-                    for x in range(width):
-                        total[x] = min(max(flat[row + x], low), high)
-                    for x in range(width):
-                        highest[x] = flat[row + x]
-                else:
-                    for x in range(width):
-                        total[x] += min(max(flat[row + x], low), high)
-                    for x in range(width):
-                        highest[x] = max(highest[x], flat[row + x])
+                for x in range(width):
+                    value = flat[row + x]
+                    total[x] += min(max(value, low), high)
+                    highest[x] = max(highest[x], value)
                 rows += 1
+        x = uint64(0)
         for i in range(bx):
-            first = uint64(i * fx)
-            s, m = total[first], highest[first]
-            for x in range(first + uint64(1), first + factor):
+            s, m, end = int32(0), int16(-32768), x + factor
+            while x < end:
                 s += total[x]
                 m = max(m, highest[x])
+                x += uint64(1)
             columns = min(fx, nx - i * fx)
-            means[block_row * bx + i] = int16(float32(s) / float32(rows * columns))
-            maxima[block_row * bx + i] = m
+            means[uint64(block_row * bx + i)] = int16(float32(s) / float32(rows * columns))
+            maxima[uint64(block_row * bx + i)] = m

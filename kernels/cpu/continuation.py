@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.kernels.cpu.jit import float32 as f4
-from drr.kernels.cpu.jit import jit, uint64
+from drr.kernels.cpu.jit import int32, jit, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 
-__all__ = ["blend_slices", "fill_sides", "running_means"]
+__all__ = ["blend_slices", "fill_sides", "last_on_rays", "mean_slice", "running_means"]
 
-# Voxels of each slice that are blended at a time.
+# Voxels of each slice that are blended, or averaged, at a time.
 _STRETCH = 2048
 
 
@@ -51,6 +51,7 @@ def blend_slices(
 
 def fill_sides(
     values: NDArray[np.int16],
+    places: NDArray[np.integer],
     radius: NDArray[np.float32],
     sector: NDArray[np.int16],
     share: NDArray[np.float32],
@@ -69,9 +70,11 @@ def fill_sides(
     ----------
     values
         `(nz, ny, nx)` int16. Values above `background` are left alone.
+    places
+        `(n,)` the columns of voxels that may be filled, y * nx + x.
     radius, sector, share
-        `(ny, nx)` distance of every column of voxels from the middle, the sector whose middle is
-        the last before it, and how far it is on the way to the next one's.
+        `(n,)` distance of these from the middle, the sector whose middle is the last before each,
+        and how far it is on the way to the next one's.
     edge
         `(sectors,)` radius beyond which the field of view may end.
     outline
@@ -87,8 +90,8 @@ def fill_sides(
     # Few columns of voxels can be filled in any slice.
     reach = outline.max(axis=0)
     wanted = (radius > limit) & (radius < np.maximum(reach[sector], reach[following]))
-    places = np.flatnonzero(wanted.ravel()).astype(np.int32)
-    where = [a.ravel()[places] for a in (radius, limit, sector, following, share)]
+    where = [a[wanted] for a in (radius, limit, sector, following, share)]
+    places = places[wanted].astype(np.int32)
     flat, pitch = values.reshape(-1), values.shape[1] * values.shape[2]
     tables = edge.size, outline.reshape(-1), inner.reshape(-1)
     constants = np.float32(outer), background, np.float32(fade)
@@ -99,25 +102,78 @@ def fill_sides(
     run(task, split(len(values), 4 * threads), threads)
 
 
-def running_means(image: NDArray[Any], radius: int, times: int) -> NDArray[Any]:
+def last_on_rays(
+    mask: NDArray[np.bool_], places: NDArray[np.integer], seen: NDArray[np.bool_]
+) -> NDArray[np.int32]:
+    """The last sample along rays that lies in a mask, and is seen.
+
+    Parameters
+    ----------
+    mask
+        `(nz, ny, nx)`.
+    places
+        `(rays, samples)` where the samples of every ray lie in any plane, y * nx + x.
+    seen
+        `(rays, samples)` which of them count.
+
+    Returns
+    -------
+    `(nz, rays)` its number counted from one; zero where there is none.
+    """
+    planes, (rays, samples) = len(mask), places.shape
+    last = np.empty((planes, rays), np.int32)
+    flat = np.ascontiguousarray(mask).view(np.uint8).reshape(-1)
+    _last_on_rays(
+        *(flat, planes, mask.shape[1] * mask.shape[2]),
+        *(places.astype(np.int32).reshape(-1), seen.view(np.uint8).reshape(-1)),
+        *(rays, samples, last.reshape(-1)),
+    )
+    return last
+
+
+def mean_slice(
+    values: NDArray[np.int16], low: int, high: int, mean: NDArray[np.float32]
+) -> None:
+    """Mean of slices, their values clamped to a range.
+
+    Parameters
+    ----------
+    values
+        `(n, ny, nx)` int16, C-contiguous but for its first axis, which may run backward; no more
+        than thousands of slices.
+    mean
+        `(ny, nx)` float32, C-contiguous, to write to.
+    """
+    if values.strides[0] < 0:
+        values = values[::-1]
+    limits, total = (np.int16(low), np.int16(high)), np.empty(_STRETCH, np.int32)
+    _mean_slice(values.reshape(-1), len(values), mean.size, *limits, total, mean.reshape(-1))
+
+
+def running_means(
+    image: NDArray[Any], other: NDArray[Any], radius: int, times: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Means along the first axis over 2 * radius + 1 elements, those inside the array, repeated.
 
     Parameters
     ----------
-    image
-        `(n, m)` float32 or float64; the result is of the same type.
+    image, other
+        `(n, m)` float32 or float64, C-contiguous: the values, and room of the same type. Both are
+        written to.
+
+    Returns
+    -------
+    The one of them that holds the result, and the other.
     """
-    first, second = np.ascontiguousarray(image), np.empty_like(image, order="C")
-    n, m = first.shape
+    n, m = image.shape
     places = np.arange(n)
     inside = np.minimum(places + radius + 1, n) - np.maximum(places - radius, 0)
     shares = (1.0 / inside).astype(image.dtype)
     for _ in range(times):
         total = np.zeros(m, image.dtype)
-        _running_means(first.reshape(-1), n, m, radius, shares, total, second.reshape(-1))
-        # The image itself is not written to.
-        first, second = second, np.empty_like(second) if first is image else first
-    return first
+        _running_means(image.reshape(-1), n, m, radius, shares, total, other.reshape(-1))
+        image, other = other, image
+    return image, other
 
 
 @jit
@@ -138,6 +194,34 @@ def _running_means(image, n, m, radius, shares, total, out):
             share, new = shares[row], uint64(row * m)
             for x in range(uint64(m)):
                 out[new + x] = share * total[x]
+
+
+@jit
+def _last_on_rays(mask, planes, size, places, seen, rays, samples, last):
+    for z in range(planes):
+        for ray in range(rays):
+            first, n = ray * samples, samples
+            while n > 0:
+                at = uint64(first + n - 1)
+                if seen[at] and mask[uint64(z * size + places[at])]:
+                    break
+                n -= 1
+            last[z * rays + ray] = n
+
+
+@jit
+def _mean_slice(values, count, size, low, high, total, mean):
+    for begin in range(0, size, _STRETCH):
+        length = uint64(min(_STRETCH, size - begin))
+        for x in range(length):
+            total[x] = 0
+        for k in range(count):
+            here = uint64(k * size + begin)
+            for x in range(length):
+                total[x] += int32(min(max(values[here + x], low), high))
+        here = uint64(begin)
+        for x in range(length):
+            mean[here + x] = f4(total[x]) / f4(count)
 
 
 @jit
