@@ -133,7 +133,7 @@ def cast(
     transpose = method == "shear-warp" and sideways > 2
     for rays in views[done:]:
         channels = project_channels(
-            prepared.volume.hu,
+            prepared.volume.parts or prepared.volume.hu,
             mappings,
             rays,
             method=method,

@@ -9,11 +9,20 @@ from numpy.typing import NDArray
 
 from drr.anatomy import ANATOMY_PARAMETERS, Anatomy, check_anatomy, find_anatomy
 from drr.errors import VolumeError
-from drr.extension import Extension, fill_margins, margins
+from drr.extension import (
+    Extension,
+    Margins,
+    continue_ends,
+    fill_margins,
+    margins,
+    slices_repeated,
+)
 from drr.kernels.cpu.cut import cut
+from drr.kernels.cpu.kept import keep
+from drr.kernels.cpu.parts import Parts
 from drr.volume import Volume
 
-__all__ = ["CLEANUP_PARAMETERS", "clean"]
+__all__ = ["CLEANUP_PARAMETERS", "clean", "clean_in_parts"]
 
 _CUT = {
     "background": -1000,
@@ -112,14 +121,54 @@ def clean(
     return fill_margins(noted, out, added, threads=threads)
 
 
+def clean_in_parts(
+    volume: Volume,
+    anatomy: Anatomy,
+    *,
+    extension: Extension | None = None,
+    threads: int | None = None,
+) -> Volume:
+    """`clean` with `crop`, but without a copy: the voxels stay where they are until asked for.
+
+    What a projection needs is only which voxels are the patient's. Where the sides of the body
+    are continued, or the skin is too ragged to be told in a few numbers a row, it is a copy.
+    """
+    check_anatomy(volume, anatomy)
+    extension = extension or Extension()
+    kept = None
+    if anatomy.found and not extension.sides:
+        added = margins(volume, anatomy, extension, crop=True) or Margins.none()
+        (bz, y0, x0), (az, _, _) = added.before, added.after
+        _, rows, columns = added.shape(volume)
+        kept = keep(
+            volume.hu,
+            anatomy.body,
+            anatomy.factors,
+            box=(-y0, -x0, rows, columns),
+            together=_together(volume),
+            threads=threads,
+            **_CUT,
+        )
+    if kept is None:
+        return clean(volume, anatomy, extension=extension, crop=True, threads=threads)
+    below, above = (np.empty((n, rows, columns), np.int16) for n in (bz, az))
+    nz, count = volume.shape[0], slices_repeated(volume)
+    ends = [("below", kept.slices(0, count if bz else 0), below[::-1])]
+    ends += [("above", kept.slices(nz - (count if az else 0), nz)[::-1], above)]
+    notes = continue_ends(ends, volume.spacing, threads=threads)
+    notes = [_note(volume, kept.dense_count, kept.padding_count, "about "), *notes]
+    parts = Parts(below, kept, above)
+    return volume.in_parts(parts, added.affine(volume), notes=(*volume.notes, *notes))
+
+
 def _together(volume: Volume) -> tuple[int, int]:
     x, y, z = volume.spacing.tolist()
     in_plane, across = _TOGETHER_MM["together_mm"], _TOGETHER_MM["together_z_mm"]
     return max(1, int(across / z)), max(1, int(in_plane / max(x, y)))
 
 
-def _note(volume: Volume, dense: int, padding: int) -> str:
+def _note(volume: Volume, dense: int, padding: int, about: str = "") -> str:
     millilitres = dense * abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    note = f"clean-up: everything outside the body became air, {millilitres:.0f} ml of it denser"
+    note = f"clean-up: everything outside the body became air, {about}{millilitres:.0f} ml of it denser"
     note += f" than {_CUT['dense']} HU (couch, blanket)"
-    return f"{note}, and {padding} voxels of padding" if padding else note
+    return f"{note}, and {about}{padding} voxels of padding" if padding else note

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
 from typing import Any
@@ -30,9 +30,11 @@ __all__ = [
     "EXTENSION_PARAMETERS",
     "Extension",
     "Margins",
+    "continue_ends",
     "extend",
     "fill_margins",
     "margins",
+    "slices_repeated",
 ]
 
 EXTENSION_PARAMETERS = {
@@ -122,6 +124,11 @@ class Margins:
     before: tuple[int, int, int]
     after: tuple[int, int, int]
     outline: Outline | None = None
+
+    @classmethod
+    def none(cls) -> Margins:
+        """No voxels."""
+        return cls(before=(0, 0, 0), after=(0, 0, 0))
 
     def shape(self, volume: Volume) -> tuple[int, int, int]:
         """Voxels along z, y and x with the margins."""
@@ -227,25 +234,51 @@ def fill_margins(
     notes = []
     if added.outline is not None:
         notes.append(added.outline.fill(scan, volume, (by, bx), threads=threads))
-    step = float(volume.spacing[2])
     ends = [("below", scan, out[:bz][::-1]), ("above", scan[::-1], out[bz + nz :])]
+    notes += continue_ends(ends, volume.spacing, threads=threads)
+    return replace(volume, hu=out, affine=added.affine(volume), notes=(*volume.notes, *notes))
+
+
+def slices_repeated(volume: Volume) -> int:
+    """How many of a volume's last slices `continue_ends` looks at."""
+    count = max(1, round(EXTENSION_PARAMETERS["mean_mm"] / float(volume.spacing[2])))
+    return min(volume.shape[0], count)
+
+
+def continue_ends(
+    ends: Sequence[tuple[str, NDArray[np.int16], NDArray[np.int16]]],
+    spacing: NDArray[np.float64],
+    *,
+    threads: int | None = None,
+) -> list[str]:
+    """Fill the slices beyond the ends of a scan, and say so.
+
+    Parameters
+    ----------
+    ends
+        Where each is (`below` or `above`), the scan's slices and those to fill, both counted from
+        the end on, `(n, ny, nx)` int16.
+    spacing
+        `(3,)` mm along x, y and z.
+    """
     ends = [end for end in ends if len(end[2])]
     blends: list[Any] = [None] * len(ends)
 
     def task(start: int, stop: int) -> None:
         for k in range(start, stop):
             _, inward, outward = ends[k]
-            blends[k] = _blend(inward, len(outward), volume.spacing)
+            blends[k] = _blend(inward, len(outward), spacing)
 
     run(task, [(k, k + 1) for k in range(len(ends))], threads or available_cpus())
+    notes = []
     for (name, _, outward), blend in zip(ends, blends, strict=True):
         slices, weights = blend
         blend_slices(slices, weights, outward, threads=threads)
         notes.append(
-            f"extension: {len(outward) * step:.0f} mm {name} the scan repeat its last "
+            f"extension: {len(outward) * float(spacing[2]):.0f} mm {name} the scan repeat its last "
             "slices, blurred with the distance; they are not anatomy"
         )
-    return replace(volume, hu=out, affine=added.affine(volume), notes=(*volume.notes, *notes))
+    return notes
 
 
 def _blend(

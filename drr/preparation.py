@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy, find_anatomy
-from drr.cleanup import clean as clean_volume
+from drr.cleanup import clean_in_parts
 from drr.coverage import Coverage, assess_coverage
 from drr.extension import Extension, extend
 from drr.framing import extension_needed, fit_to_lungs
@@ -38,7 +38,8 @@ class Prepared:
     source
         As read.
     volume
-        What is projected: of a cleaned scan only the body and what continues it.
+        What is projected: of a cleaned scan only the body and what continues it, in parts that
+        are put together, as a copy, for what needs one array.
     anatomy
         Of the source.
     cleaned
@@ -96,7 +97,7 @@ def prepare(
     anatomy = find_anatomy(volume, threads=threads)
     extension = _standard_extension(volume, anatomy) if beyond else None
     if clean:
-        ready = clean_volume(volume, anatomy, extension=extension, crop=True, threads=threads)
+        ready = clean_in_parts(volume, anatomy, extension=extension, threads=threads)
     elif extension is not None:
         ready = extend(volume, anatomy, **extension.to_dict(), threads=threads)
     else:

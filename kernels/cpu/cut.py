@@ -250,13 +250,35 @@ def judge(
                     seen, here, step * along, across, wide, alone, end - begin, skin,
                     n * f4(tissue), n * f4(rise), n * f4(air),
                 )  # fmt: skip
-                for a in range(skin if over >= 0 else 0):
-                    judgement = near[a] + (0 if a < over else 1)
-                    place = here + a * step * along
-                    for _ in range(wide):
-                        if judgement < judged[uint64(place)]:
-                            judged[uint64(place)] = judgement
-                        place += across
+                if over >= 0:
+                    _mark(judged, here, step * along, across, wide, skin, over, near)
+
+
+@jit
+def _mark(judged, here, along, across, wide, skin, over, near):
+    """Judge the skin that a walk went through, where no other came a shorter way.
+
+    With unsigned indices the loops along a row become vector instructions.
+    """
+    if across == 1:
+        for a in range(skin):
+            judgement = uint8(near[a] + (0 if a < over else 1))
+            place = uint64(here + a * along)
+            for b in range(uint64(wide)):
+                judged[place + b] = min(judged[place + b], judgement)
+        return
+    for b in range(wide):
+        place = here + b * across
+        if along > 0:
+            first = uint64(place)
+            for a in range(uint64(over)):
+                judged[first + a] = min(judged[first + a], near[a])
+            for a in range(uint64(over), uint64(skin)):
+                judged[first + a] = min(judged[first + a], uint8(near[a] + uint8(1)))
+        else:
+            for a in range(skin):
+                judgement = uint8(near[a] + (0 if a < over else 1))
+                judged[uint64(place - a)] = min(judged[uint64(place - a)], judgement)
 
 
 @jit

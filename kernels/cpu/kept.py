@@ -29,7 +29,7 @@ __all__ = ["ENTRY", "Kept", "keep"]
 MOST = 12
 # Numbers that tell of a row: how many runs, and where each begins and ends.
 ENTRY = 2 * MOST + 1
-# Of what is outside, every so-manieth row of the first slice of a few is counted.
+# Of what is outside, every so-manieth row of the first slice of a plane of blocks is counted.
 EVERY = 4
 
 
@@ -86,6 +86,18 @@ class Kept:
             planes=planes,
             threads=threads,
         )
+
+    def slices(self, start: int, stop: int) -> NDArray[np.int16]:
+        """`(stop - start, rows, columns)` int16 of what is kept, as it was read, in air."""
+        y0, x0, rows, columns = self.box
+        _, ny, nx = self.values.shape
+        out = np.full((stop - start, rows, columns), self.parameters["background"], np.int16)
+        for z in range(start, stop):
+            _paint(
+                *(self.values.reshape(-1), (z * ny + y0) * nx + x0, nx),
+                *(self.runs[self.groups[z]].reshape(-1), rows, columns, out[z - start].reshape(-1)),
+            )
+        return out
 
 
 def keep(
@@ -152,6 +164,10 @@ def _keep(
     for k in range(start, stop):
         first, end = k * by * bx, min(k * fz + fz, nz)
         group = k * of_plane
+        _count_outside(
+            flat, classes, first, by, bx, fy, fx, ny, nx, k * fz, end - k * fz, padding, dense,
+            counts, 3 * k,
+        )  # fmt: skip
         for z0 in range(k * fz, end, together):
             z1 = min(z0 + together, end)
             gather(
@@ -165,11 +181,18 @@ def _keep(
                 classes, first, bx, fy, fx, nx, judged, y0, x0, rows, runs,
                 group * rows * ENTRY, spans, counts, 3 * k + 2,
             )  # fmt: skip
-            _count_outside(
-                flat, classes, first, by, bx, fy, fx, ny, nx, z0, z1 - z0, padding, dense,
-                counts, 3 * k,
-            )  # fmt: skip
             group += 1
+
+
+@jit
+def _paint(flat, at, stride, runs, rows, columns, out):
+    for row in range(rows):
+        entry = row * ENTRY
+        for run in range(runs[entry]):
+            begin, end = runs[entry + 1 + 2 * run], runs[entry + 2 + 2 * run]
+            old, new = uint64(at + row * stride + begin), uint64(row * columns + begin)
+            for x in range(uint64(end - begin)):
+                out[new + x] = flat[old + x]
 
 
 @jit
