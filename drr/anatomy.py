@@ -346,7 +346,7 @@ def _find_lungs(means: NDArray[np.int16], body: Mask, block: NDArray[np.float64]
     chosen[largest] = sizes[largest] >= max(1.0, p["smallest_lung"] * sizes.max())
     core = parts.mask(chosen)
     # Back into the costophrenic recesses, but neither up the trachea nor far down into the bowel.
-    planes = np.flatnonzero(core.any(axis=(1, 2)))
+    planes = np.flatnonzero(core.reshape(len(core), -1).any(axis=1))
     recess = int(np.rint(p["recess_mm"] / block[0]))
     air[planes[-1] + 2 :] = False
     air[: max(planes[0] - recess, 0)] = False

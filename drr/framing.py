@@ -90,9 +90,9 @@ def fit_to_lungs(
         above, below, beside = above * scale, below * scale, beside * scale
     geometry = centred.place(anatomy)
     across, down, magnification = _on_detector(geometry, points)
-    (x, y), (width, height) = _spans(
-        np.stack([across, down]), magnification, np.array([beside, above]), np.array([beside, below])
-    )
+    before, after = np.array([beside, above]), np.array([beside, below])
+    position = np.stack([across, down])
+    (x, y), (width, height) = _spans(position, magnification, before, after)
     rows, columns = view.shape
     # mm from one pixel to the next, the same both ways.
     limit = min(view.detector_size[0] / rows, view.detector_size[1] / columns)

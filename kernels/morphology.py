@@ -134,15 +134,28 @@ def components(mask: Mask, *, planes: bool = False) -> Components:
     # A run starts or stops where a voxel differs from the one before; every row gets an end.
     padded = np.zeros(nz * ny * (nx + 1) + 1, bool)
     padded[1:].reshape(nz * ny, nx + 1)[:, :nx] = mask.reshape(nz * ny, nx)
-    edges = np.flatnonzero(padded[1:] != padded[:-1]).astype(np.int32)
-    rows, starts = np.divmod(edges[::2], np.int32(nx + 1))
-    stops = edges[1::2] - rows * np.int32(nx + 1)
-    first = np.zeros(nz * ny + 1, np.int64)
-    np.cumsum(np.bincount(rows, minlength=nz * ny), out=first[1:])
-    numbers = np.empty(rows.size, np.int32)
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
+    rows, starts, stops, numbers = np.empty((4, edges.size // 2), np.int32)
+    first = np.empty(nz * ny + 1, np.int64)
+    _find_runs(edges, nz * ny, nx + 1, rows, starts, stops, first)
     sizes, found = np.zeros(rows.size, np.int64), np.zeros(1, np.int64)
     _join_runs(first, nz * ny, ny, int(planes), starts, stops, numbers, sizes, found)
     return Components((nz, ny, nx), rows, starts, stops, numbers, sizes[: found[0]].copy())
+
+
+@jit
+def _find_runs(edges, row_count, pitch, rows, starts, stops, first):
+    """Runs between every other edge; `first[r]` becomes the first of row r."""
+    run = 0
+    for r in range(row_count):
+        first[r] = run
+        begin = r * pitch
+        while run < rows.size and edges[2 * run] < begin + pitch:
+            rows[run] = r
+            starts[run] = edges[2 * run] - begin
+            stops[run] = edges[2 * run + 1] - begin
+            run += 1
+    first[row_count] = run
 
 
 @jit

@@ -131,9 +131,7 @@ def last_on_rays(
     return last
 
 
-def mean_slice(
-    values: NDArray[np.int16], low: int, high: int, mean: NDArray[np.float32]
-) -> None:
+def mean_slice(values: NDArray[np.int16], low: int, high: int, mean: NDArray[np.float32]) -> None:
     """Mean of slices, their values clamped to a range.
 
     Parameters
