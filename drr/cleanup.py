@@ -34,7 +34,7 @@ _CUT = {
 }
 
 # Walks that judge the skin see voxels together up to these sizes, within and across slices.
-_TOGETHER_MM = {"together_mm": 2.9, "together_z_mm": 3.0}
+_TOGETHER_MM = {"together_mm": 2.9, "together_z_mm": 5.0}
 
 CLEANUP_PARAMETERS = {
     **{f"anatomy_{key}": value for key, value in ANATOMY_PARAMETERS.items()},
