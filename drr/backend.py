@@ -130,10 +130,11 @@ def cast(
             backend = Backend(name="cpu", reason=str(error))
     # A transposed copy costs about what it saves in two lateral views.
     sideways = sum(dominant_axis(rays) == 0 for rays in views[done:]) * len(mappings)
-    transpose = method == "shear-warp" and sideways > 2
+    parts = prepared.volume.parts
+    transpose = method == "shear-warp" and sideways > 2 and not (parts and parts.sides)
     for rays in views[done:]:
         channels = project_channels(
-            prepared.volume.parts or prepared.volume.hu,
+            parts or prepared.volume.hu,
             mappings,
             rays,
             method=method,

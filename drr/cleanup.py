@@ -14,12 +14,13 @@ from drr.extension import (
     Margins,
     continue_ends,
     fill_margins,
+    fill_sides_apart,
     margins,
     slices_repeated,
 )
 from drr.kernels.cpu.cut import cut
 from drr.kernels.cpu.kept import keep
-from drr.kernels.cpu.parts import Parts
+from drr.kernels.cpu.parts import Parts, Side
 from drr.volume import Volume
 
 __all__ = ["CLEANUP_PARAMETERS", "clean", "clean_in_parts"]
@@ -130,13 +131,13 @@ def clean_in_parts(
 ) -> Volume:
     """`clean` with `crop`, but without a copy: the voxels stay where they are until asked for.
 
-    What a projection needs is only which voxels are the patient's. Where the sides of the body
-    are continued, or the skin is too ragged to be told in a few numbers a row, it is a copy.
+    What a projection needs is only which voxels are the patient's, and what continues them. Where
+    no body was found, or the skin is too ragged to be told in a few numbers a row, it is a copy.
     """
     check_anatomy(volume, anatomy)
     extension = extension or Extension()
     kept = None
-    if anatomy.found and not extension.sides:
+    if anatomy.found:
         added = margins(volume, anatomy, extension, crop=True) or Margins.none()
         (bz, y0, x0), (az, _, _) = added.before, added.after
         _, rows, columns = added.shape(volume)
@@ -151,13 +152,23 @@ def clean_in_parts(
         )
     if kept is None:
         return clean(volume, anatomy, extension=extension, crop=True, threads=threads)
+    notes = [_note(volume, kept.dense_count, kept.padding_count, "about ")]
+    sides: tuple[Side, ...] = ()
+    if added.outline is not None:
+        sides = fill_sides_apart(volume, kept, added, threads=threads)
+        kept = kept.between(sides[0].bounds[:, 1], sides[1].bounds[:, 0])
+        notes.append(added.outline.note)
     below, above = (np.empty((n, rows, columns), np.int16) for n in (bz, az))
     nz, count = volume.shape[0], slices_repeated(volume)
-    ends = [("below", kept.slices(0, count if bz else 0), below[::-1])]
-    ends += [("above", kept.slices(nz - (count if az else 0), nz)[::-1], above)]
-    notes = continue_ends(ends, volume.spacing, threads=threads)
-    notes = [_note(volume, kept.dense_count, kept.padding_count, "about "), *notes]
-    parts = Parts(below, kept, above)
+    last = []
+    for start, stop in ((0, count if bz else 0), (nz - (count if az else 0), nz)):
+        slices = kept.slices(start, stop)
+        for side in sides:
+            side.copy_to(slices, start)
+        last.append(slices)
+    ends = [("below", last[0], below[::-1]), ("above", last[1][::-1], above)]
+    notes += continue_ends(ends, volume.spacing, threads=threads)
+    parts = Parts(below, kept, above, sides)
     return volume.in_parts(parts, added.affine(volume), notes=(*volume.notes, *notes))
 
 
@@ -169,6 +180,6 @@ def _together(volume: Volume) -> tuple[int, int]:
 
 def _note(volume: Volume, dense: int, padding: int, about: str = "") -> str:
     millilitres = dense * abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    note = f"clean-up: everything outside the body became air, {about}{millilitres:.0f} ml of it denser"
-    note += f" than {_CUT['dense']} HU (couch, blanket)"
+    note = f"clean-up: everything outside the body became air, {about}{millilitres:.0f} ml of it"
+    note += f" denser than {_CUT['dense']} HU (couch, blanket)"
     return f"{note}, and {about}{padding} voxels of padding" if padding else note

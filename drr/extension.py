@@ -20,6 +20,8 @@ from drr.anatomy import Anatomy, check_anatomy
 from drr.errors import VolumeError
 from drr.kernels.cpu.continuation import blend_slices, mean_slice, running_means
 from drr.kernels.cpu.cut import kept_box
+from drr.kernels.cpu.kept import Kept
+from drr.kernels.cpu.parts import Side
 from drr.kernels.cpu.threads import available_cpus, run
 from drr.kernels.morphology import outermost, shadow
 from drr.outline import OUTLINE_PARAMETERS, Outline, estimate_outline
@@ -33,6 +35,7 @@ __all__ = [
     "continue_ends",
     "extend",
     "fill_margins",
+    "fill_sides_apart",
     "margins",
     "slices_repeated",
 ]
@@ -233,10 +236,41 @@ def fill_margins(
         lanes[: max(before, 0)] = lanes[before + count :] = p["background_hu"]
     notes = []
     if added.outline is not None:
-        notes.append(added.outline.fill(scan, volume, (by, bx), threads=threads))
+        before, shape = (by, bx), scan.shape[1:]
+        inner = added.outline.edge_values(volume, shape, before, lambda y, x: scan[:, y, x])
+        added.outline.fill(scan, volume, before, inner, threads=threads)
+        notes.append(added.outline.note)
     ends = [("below", scan, out[:bz][::-1]), ("above", scan[::-1], out[bz + nz :])]
     notes += continue_ends(ends, volume.spacing, threads=threads)
     return replace(volume, hu=out, affine=added.affine(volume), notes=(*volume.notes, *notes))
+
+
+def fill_sides_apart(
+    volume: Volume, kept: Kept, added: Margins, *, threads: int | None = None
+) -> tuple[Side, Side]:
+    """The columns that an outline may fill, filled, as two sides of a volume in parts.
+
+    Each row has those up to the last that may be filled on the left of the image, and those from
+    the first on the right.
+    """
+    assert added.outline is not None
+    outline, (_, by, bx) = added.outline, added.before
+    _, rows, columns = added.shape(volume)
+    inner = outline.edge_values(volume, (rows, columns), (by, bx), kept.at)
+    places, *_ = outline.columns(volume, (rows, columns), (by, bx))
+    may = np.zeros((rows, columns), bool)
+    may.reshape(-1)[places] = True
+    x = np.arange(columns, dtype=np.int32)
+    middle = columns // 2
+    left = np.where(may & (x < middle), x + 1, 0).max(axis=1).astype(np.int32)
+    right = np.where(may & (x >= middle), x, columns).min(axis=1).astype(np.int32)
+    sides = []
+    for first, end in ((np.zeros_like(left), left), (right, np.full_like(right, columns))):
+        lowest, highest = int(first.min()), int(end.max())
+        values = kept.slices(0, volume.shape[0], (lowest, max(highest, lowest + 1)))
+        outline.fill(values, volume, (by, bx - lowest), inner, threads=threads)
+        sides.append(Side(values, lowest, np.stack([first, end], axis=1)))
+    return sides[0], sides[1]
 
 
 def slices_repeated(volume: Volume) -> int:

@@ -7,13 +7,14 @@ a sinusoid, joins the two ends of a gap.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy
-from drr.kernels.cpu.continuation import fill_sides, last_on_rays
+from drr.kernels.cpu.continuation import fill_sides, last_on_rays, may_be_filled
 from drr.kernels.morphology import dilate
 from drr.volume import Volume
 
@@ -79,15 +80,63 @@ class Outline:
         (y0, y1), (x0, x1) = counts
         return (y0, y1), (x0, x1)
 
+    @property
+    def note(self) -> str:
+        """What `fill` does, in words."""
+        return (
+            f"extension: {self.cut:.0%} of the body's outline is cut by the field of view; there "
+            "the body goes on to an estimated outline, as soft tissue that turns into fat"
+        )
+
+    def columns(
+        self, volume: Volume, shape: tuple[int, int], before: tuple[int, int]
+    ) -> tuple[NDArray[np.int_], NDArray[np.float32], NDArray[np.int16], NDArray[np.float32]]:
+        """The columns of voxels that lie between edge and outline in any slice.
+
+        Parameters
+        ----------
+        shape
+            Rows and columns of the volume, widened or cropped.
+        before
+            Voxels added at the lower ends of y and x; negative where cropped.
+
+        Returns
+        -------
+        places
+            `(n,)`, y * nx + x.
+        radius, sector, share
+            `(n,)` where they lie, as `fill_sides` takes it.
+        """
+        ny, nx = shape
+        y = (np.arange(ny) - before[0] - (volume.shape[1] - 1) / 2) * volume.spacing[1]
+        x = (np.arange(nx) - before[1] - (volume.shape[2] - 1) / 2) * volume.spacing[0]
+        # No angle is needed of what lies between edge and outline in no direction.
+        squared = (y * y)[:, None] + x * x
+        low, high = float(self.edge.min()) - 0.1, float(self.radius.max()) + 0.1
+        places = np.flatnonzero((squared > max(low, 0.0) ** 2) & (squared < high**2))
+        y, x = y[places // nx], x[places % nx]
+        sectors = self.edge.size
+        turn = np.arctan2(y, x) / (2 * np.pi) * sectors - 0.5
+        whole = np.floor(turn)
+        where = (
+            np.hypot(y, x).astype(np.float32),
+            (whole % sectors).astype(np.int16),
+            (turn - whole).astype(np.float32),
+        )
+        wanted = may_be_filled(*where, self.edge, self.radius)
+        radius, sector, share = (a[wanted] for a in where)
+        return places[wanted], radius, sector, share
+
     def fill(
         self,
         scan: NDArray[np.int16],
         volume: Volume,
         before: tuple[int, int],
+        inner: NDArray[np.float32],
         *,
         threads: int | None = None,
-    ) -> str:
-        """Fill what lies between field and outline, in place, and say so.
+    ) -> None:
+        """Fill what lies between field and outline, in place.
 
         Parameters
         ----------
@@ -95,39 +144,38 @@ class Outline:
             `(nz, ny, nx)` int16: the volume's voxels, widened or cropped along y and x.
         before
             Voxels added at the lower ends of y and x; negative where cropped.
+        inner
+            Of `edge_values`.
         """
         p = OUTLINE_PARAMETERS
-        _, ny, nx = scan.shape
-        y = (np.arange(ny) - before[0] - (volume.shape[1] - 1) / 2) * volume.spacing[1]
-        x = (np.arange(nx) - before[1] - (volume.shape[2] - 1) / 2) * volume.spacing[0]
-        # Of the columns of voxels, those that lie between edge and outline in any direction.
-        squared = (y * y)[:, None] + x * x
-        low, high = float(self.edge.min()) - 0.1, float(self.radius.max()) + 0.1
-        places = np.flatnonzero((squared > max(low, 0.0) ** 2) & (squared < high**2))
-        y, x = y[places // nx], x[places % nx]
-        sectors = self.edge.size
-        turn = np.arctan2(y, x) / (2 * np.pi) * sectors - 0.5
-        sector = np.floor(turn)
         fill_sides(
-            *(scan, places, np.hypot(y, x).astype(np.float32)),
-            *((sector % sectors).astype(np.int16), (turn - sector).astype(np.float32)),
-            *(self.edge, self.radius, self._edge_values(scan, volume, before)),
+            scan,
+            *self.columns(volume, scan.shape[1:], before),
+            *(self.edge, self.radius, inner),
             outer=p["fat_hu"],
             background=-1000,
             fade=p["skin_mm"],
             threads=threads,
         )
-        return (
-            f"extension: {self.cut:.0%} of the body's outline is cut by the field of view; there "
-            "the body goes on to an estimated outline, as soft tissue that turns into fat"
-        )
 
-    def _edge_values(
-        self, scan: NDArray[np.int16], volume: Volume, before: tuple[int, int]
+    def edge_values(
+        self,
+        volume: Volume,
+        shape: tuple[int, int],
+        before: tuple[int, int],
+        look_up: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.int16]],
     ) -> NDArray[np.float32]:
-        """`(nz, sectors)` HU just within the edge, smoothed."""
+        """`(nz, sectors)` HU just within the edge, smoothed.
+
+        Parameters
+        ----------
+        shape, before
+            As `columns` takes them.
+        look_up
+            Gives `(nz, n)` HU at n rows and columns of the widened or cropped volume.
+        """
         p = OUTLINE_PARAMETERS
-        angles, nz = _angles(self.edge.size), len(scan)
+        angles, nz = _angles(self.edge.size), volume.shape[0]
         depth = np.linspace(0.1, 1, 5)[:, None] * p["tissue_mm"]
         r = np.maximum(self.edge - depth, 0)
         places, inside = [], np.ones(r.shape, bool)
@@ -136,10 +184,10 @@ class Outline:
             at = np.rint(along * r / volume.spacing[2 - axis] + (count - 1) / 2).astype(int)
             at = np.clip(at, 0, count - 1) + before[axis - 1]
             # What was cropped is air.
-            inside &= (at >= 0) & (at < scan.shape[axis])
-            places.append(np.clip(at, 0, scan.shape[axis] - 1))
-        flat = (places[0] * scan.shape[2] + places[1]).ravel()
-        hu = np.where(inside, scan.reshape(nz, -1).take(flat, axis=1).reshape(nz, *r.shape), -1000)
+            inside &= (at >= 0) & (at < shape[axis - 1])
+            places.append(np.clip(at, 0, shape[axis - 1] - 1))
+        hu = look_up(places[0].ravel(), places[1].ravel()).reshape(nz, *r.shape)
+        hu = np.where(inside, hu, -1000)
         limits = int(p["lowest_hu"]), int(p["highest_hu"])
         total = np.clip(hu, *limits, out=hu).sum(axis=1, dtype=np.int32)
         # Sums of whole numbers, around the circle: the difference of what came before.

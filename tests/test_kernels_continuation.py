@@ -7,6 +7,7 @@ from drr.kernels.cpu.continuation import (
     blend_slices,
     fill_sides,
     last_on_rays,
+    may_be_filled,
     mean_slice,
     running_means,
 )
@@ -53,8 +54,10 @@ def test_sides_are_filled_between_edge_and_outline(threads: int) -> None:
     outline = rng.uniform(4, 17, (3, 24)).astype(np.float32)
     inner = rng.uniform(-150, 60, (3, 24)).astype(np.float32)
     expected = filled(values, radius, sector, share, edge, outline, inner, -100.0, -1000, 2.5)
+    where = radius.ravel(), sector.ravel(), share.ravel()
+    places = np.flatnonzero(may_be_filled(*where, edge, outline))
     fill_sides(
-        *(values, np.arange(radius.size), radius.ravel(), sector.ravel(), share.ravel()),
+        *(values, places, *(a[places] for a in where)),
         *(edge, outline, inner),
         outer=-100.0,
         background=-1000,

@@ -11,7 +11,14 @@ from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import int32, jit, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 
-__all__ = ["blend_slices", "fill_sides", "last_on_rays", "mean_slice", "running_means"]
+__all__ = [
+    "blend_slices",
+    "fill_sides",
+    "last_on_rays",
+    "may_be_filled",
+    "mean_slice",
+    "running_means",
+]
 
 # Voxels of each slice that are blended, or averaged, at a time.
 _STRETCH = 2048
@@ -49,6 +56,23 @@ def blend_slices(
     run(task, split(-(-size // _STRETCH), 4 * threads), threads)
 
 
+def may_be_filled(
+    radius: NDArray[np.float32],
+    sector: NDArray[np.int16],
+    share: NDArray[np.float32],
+    edge: NDArray[np.float32],
+    outline: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """`(n,)` which columns of voxels lie between edge and outline in any slice; few do.
+
+    Parameters are those of `fill_sides`.
+    """
+    following = (sector + 1) % edge.size
+    limit = (1 - share) * edge[sector] + share * edge[following]
+    reach = outline.max(axis=0)
+    return np.asarray((radius > limit) & (radius < np.maximum(reach[sector], reach[following])))
+
+
 def fill_sides(
     values: NDArray[np.int16],
     places: NDArray[np.integer],
@@ -71,7 +95,7 @@ def fill_sides(
     values
         `(nz, ny, nx)` int16. Values above `background` are left alone.
     places
-        `(n,)` the columns of voxels that may be filled, y * nx + x.
+        `(n,)` the columns of voxels to fill, y * nx + x: some of those that `may_be_filled`.
     radius, sector, share
         `(n,)` distance of these from the middle, the sector whose middle is the last before each,
         and how far it is on the way to the next one's.
@@ -87,11 +111,8 @@ def fill_sides(
     threads = threads or available_cpus()
     following = (sector + 1) % edge.size
     limit = (1 - share) * edge[sector] + share * edge[following]
-    # Few columns of voxels can be filled in any slice.
-    reach = outline.max(axis=0)
-    wanted = (radius > limit) & (radius < np.maximum(reach[sector], reach[following]))
-    where = [a[wanted] for a in (radius, limit, sector, following, share)]
-    places = places[wanted].astype(np.int32)
+    where = radius, limit, sector, following, share
+    places = places.astype(np.int32)
     flat, pitch = values.reshape(-1), values.shape[1] * values.shape[2]
     tables = edge.size, outline.reshape(-1), inner.reshape(-1)
     constants = np.float32(outer), background, np.float32(fade)

@@ -40,7 +40,6 @@ def cut(
     dense: int,
     together: tuple[int, int] = (1, 1),
     at: tuple[int, int, int] = (0, 0, 0),
-    planes: tuple[int, int] | None = None,
     threads: int | None = None,
 ) -> tuple[int, int]:
     """Copy what a block mask covers, and its skin to the voxel; the rest becomes background.
@@ -80,9 +79,6 @@ def cut(
     at
         Place in `out` of the first voxel, along z, y and x; negative along y and x where `out`
         begins later than the values.
-    planes
-        First plane of blocks to cut, and end; all by default. The others count as body or not,
-        but nothing of them is written, and `out` need not have room for them.
     threads
         CPU threads; all available ones by default.
 
@@ -91,9 +87,8 @@ def cut(
     dense_count, padding_count
         Replaced voxels above `dense`, and at or below `padding`.
     """
-    classes = block_classes(mask)
-    first, end = planes or (0, len(mask))
-    _check_room(classes[first:end] & CLASS != OUTSIDE, factors, values.shape, out.shape, at, first)
+    classes = block_classes(mask, factors, values.shape, together[1])
+    _check_room(classes & CLASS != OUTSIDE, factors, values.shape, out.shape, at)
     counts = np.zeros((len(mask), 2), np.int64)
     flat, flat_out = values.reshape(-1), out.reshape(-1)
     plane = values.shape[1] * values.shape[2]
@@ -106,11 +101,11 @@ def cut(
             *(flat_out, *out.shape[1:], *at, int(out is values)),
             *(tissue, rise, air, np.int16(padding), np.int16(background), np.int16(dense), *near),
             *(np.empty(plane + LANES, np.float32), np.empty(plane, np.uint8)),
-            *(counts.reshape(-1), first + start, first + stop),
+            *(counts.reshape(-1), start, stop),
         )
 
     # More ranges than threads: slices cost unequally.
-    run(task, split(end - first, 4 * threads), threads)
+    run(task, split(len(mask), 4 * threads), threads)
     dense_count, padding_count = counts.sum(axis=0).tolist()
     return dense_count, padding_count
 
@@ -121,8 +116,10 @@ def nearness(factors: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[
     return y, x
 
 
-def block_classes(mask: Mask) -> NDArray[np.uint8]:
-    """The class of every block, and its flags."""
+def block_classes(
+    mask: Mask, factors: tuple[int, int, int], shape: tuple[int, ...], lanes: int
+) -> NDArray[np.uint8]:
+    """The class of every block, and its flags, for walks of up to so many lanes."""
     deep = erode(mask, (0, 1, 1))
     classes = np.zeros(mask.shape, np.uint8)
     classes[dilate(mask, (0, 1, 1), cross=True)] = RIM
@@ -132,8 +129,12 @@ def block_classes(mask: Mask) -> NDArray[np.uint8]:
     shallow = (classes == RIM) | (classes == SKIN)
     starts = deep & dilate(shallow, (0, 1, 1), cross=True)
     classes[starts] |= START
-    # A walk of one lane sees half of what lies beside it.
-    classes[dilate(shallow | starts, (0, 1, 1), cross=True)] |= SEEN
+    seen = shallow | starts
+    sizes = [size for f, n in zip(factors[1:], shape[1:], strict=True) for size in (f, n % f)]
+    if lanes == 1 or any(size % lanes == 1 for size in sizes):
+        # A walk of one lane sees half of what lies beside it.
+        seen = dilate(seen, (0, 1, 1), cross=True)
+    classes[seen] |= SEEN
     return classes
 
 
@@ -159,13 +160,10 @@ def _check_room(
     shape: tuple[int, ...],
     room: tuple[int, ...],
     at: tuple[int, int, int],
-    plane: int,
 ) -> None:
-    """Nothing is written outside of `out`; `kept` are planes of blocks from `plane` on."""
-    z0 = plane * factors[0]
-    slices = z0, min(z0 + len(kept) * factors[0], shape[0])
+    """Nothing is written outside of `out`."""
     for axis in range(3):
-        start, stop = slices if axis == 0 else (0, 0)
+        start, stop = (0, shape[0]) if axis == 0 else (0, 0)
         if axis and kept.any():
             start, stop = _extent(kept, axis, factors, shape)
         if stop > start and (start + at[axis] < 0 or stop + at[axis] > room[axis]):

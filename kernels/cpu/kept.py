@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ MOST = 12
 # Numbers that tell of a row: how many runs, and where each begins and ends.
 ENTRY = 2 * MOST + 1
 # Of what is outside, every so-manieth row of the first slice of a plane of blocks is counted.
-EVERY = 4
+EVERY = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Kept:
     mask, factors, parameters
         What `cut` takes.
     box
-        First row and column of the box, then its rows and columns.
+        First row and column of a box, then its rows and columns; it may reach beyond the volume.
     runs
         `(groups, rows, ENTRY)` int32: the number of runs, then first voxel and end of each along
         x, counted from the box's first column.
@@ -64,40 +64,64 @@ class Kept:
     dense_count: int
     padding_count: int
 
-    def copy_to(
-        self,
-        out: NDArray[np.int16],
-        z: int,
-        *,
-        planes: tuple[int, int] | None = None,
-        threads: int | None = None,
-    ) -> None:
-        """Write what is kept, slice 0 to slice `z` of an array of the box's rows and columns.
-
-        Values at or below `padding` in the skin become background, as everything outside does:
-        neither attenuates.
-        """
+    def copy_to(self, out: NDArray[np.int16], z: int, *, threads: int | None = None) -> None:
+        """Write what `cut` makes of the volume, slice 0 to slice `z` of an array of the box."""
         y0, x0, _, _ = self.box
-        at = (z, -y0, -x0)
         cut(
             *(self.values, self.mask, self.factors, out),
             **self.parameters,
-            at=at,
-            planes=planes,
+            at=(z, -y0, -x0),
             threads=threads,
         )
+        scan, (nz, ny, nx) = out[z:], self.values.shape
+        # The box may be larger than what was read.
+        for axis, before, count in ((1, -y0, ny), (2, -x0, nx)):
+            lanes = np.moveaxis(scan[:nz], axis, 0)
+            lanes[: max(before, 0)] = lanes[before + count :] = self.parameters["background"]
 
-    def slices(self, start: int, stop: int) -> NDArray[np.int16]:
-        """`(stop - start, rows, columns)` int16 of what is kept, as it was read, in air."""
-        y0, x0, rows, columns = self.box
-        _, ny, nx = self.values.shape
-        out = np.full((stop - start, rows, columns), self.parameters["background"], np.int16)
-        for z in range(start, stop):
-            _paint(
-                *(self.values.reshape(-1), (z * ny + y0) * nx + x0, nx),
-                *(self.runs[self.groups[z]].reshape(-1), rows, columns, out[z - start].reshape(-1)),
-            )
+    def slices(
+        self, start: int, stop: int, columns: tuple[int, int] | None = None
+    ) -> NDArray[np.int16]:
+        """`(stop - start, rows, columns)` int16 copy of slices, or of some of their columns."""
+        first, end = columns or (0, self.box[3])
+        out = np.empty((stop - start, self.box[2], end - first), np.int16)
+        self._paint(out, start, first)
         return out
+
+    def _paint(self, out: NDArray[np.int16], z: int, column: int = 0) -> None:
+        """Write slices from `z` on, columns from `column` on."""
+        y0, x0, rows, _ = self.box
+        _, ny, nx = self.values.shape
+        limits = (np.int16(self.parameters[name]) for name in ("padding", "background"))
+        _paint(
+            *(self.values.reshape(-1), (z * ny + y0) * nx + x0, nx, ny * nx),
+            *(self.runs.reshape(-1), self.groups[z : z + len(out)], rows, column),
+            *(*limits, out.reshape(-1), out.shape[2], len(out)),
+        )
+
+    def at(self, y: NDArray[np.integer], x: NDArray[np.integer]) -> NDArray[np.int16]:
+        """`(nz, n)` int16: in every slice, what is kept at rows and columns of the box."""
+        found = np.empty((len(self.values), y.size), np.int16)
+        y0, x0, rows, _ = self.box
+        _, ny, nx = self.values.shape
+        _look_up(
+            *(self.values.reshape(-1), y0 * nx + x0, nx, ny * nx),
+            *(self.runs.reshape(-1), self.groups, rows),
+            *(y.astype(np.int32).ravel(), x.astype(np.int32).ravel()),
+            *(np.int16(self.parameters["background"]), found.reshape(-1)),
+        )
+        return found
+
+    def between(self, first: NDArray[np.int32], end: NDArray[np.int32]) -> Kept:
+        """What is kept in the columns from `first` to `end`, `(rows,)`, of each row."""
+        runs = self.runs.copy()
+        count = np.arange(MOST) < runs[..., :1]
+        for n in (1, 2):
+            bounds = runs[..., n::2]
+            np.clip(
+                bounds, first[:, None], np.maximum(end, first)[:, None], out=bounds, where=count
+            )
+        return replace(self, runs=runs)
 
 
 def keep(
@@ -117,19 +141,19 @@ def keep(
         As `cut` takes them.
     box
         First row and column, then the numbers of rows and columns, of a box that holds all that
-        is kept; see `cut.kept_box`.
+        is kept (see `cut.kept_box`), and may reach beyond the volume.
     """
     nz, ny, nx = values.shape
     together, lanes = parameters["together"]
     of_plane = -(-factors[0] // together)
     z = np.arange(nz)
     groups = (z // factors[0] * of_plane + z % factors[0] // together).astype(np.int32)
-    y0, x0, rows, columns = box
+    _, _, rows, _ = box
     runs = np.empty((len(mask) * of_plane, rows, ENTRY), np.int32)
     counts = np.zeros((len(mask), 3), np.int64)
-    classes, near = block_classes(mask), nearness(factors)
-    limits = (parameters[name] for name in ("tissue", "rise", "air"))
-    tissue, rise, air = limits
+    classes = block_classes(mask, factors, values.shape, lanes)
+    near = nearness(factors)
+    tissue, rise, air = (parameters[name] for name in ("tissue", "rise", "air"))
     threads = threads or available_cpus()
 
     def task(start: int, stop: int) -> None:
@@ -178,30 +202,59 @@ def _keep(
                 lanes, z1 - z0, tissue, rise, air, near_y, near_x,
             )  # fmt: skip
             _write_runs(
-                classes, first, bx, fy, fx, nx, judged, y0, x0, rows, runs,
+                classes, first, bx, fy, fx, ny, nx, judged, y0, x0, rows, runs,
                 group * rows * ENTRY, spans, counts, 3 * k + 2,
             )  # fmt: skip
             group += 1
 
 
 @jit
-def _paint(flat, at, stride, runs, rows, columns, out):
-    for row in range(rows):
-        entry = row * ENTRY
-        for run in range(runs[entry]):
-            begin, end = runs[entry + 1 + 2 * run], runs[entry + 2 + 2 * run]
-            old, new = uint64(at + row * stride + begin), uint64(row * columns + begin)
-            for x in range(uint64(end - begin)):
-                out[new + x] = flat[old + x]
+def _paint(
+    flat, at, stride, plane, runs, groups, rows, column, padding, background, out, width, count
+):  # fmt: skip
+    for slice_ in range(count):
+        for row in range(rows):
+            entry = (groups[slice_] * rows + row) * ENTRY
+            here = at + slice_ * plane + row * stride + column
+            line = (slice_ * rows + row) * width
+            cursor = 0
+            for n_run in range(runs[entry]):
+                begin = min(max(runs[entry + 1 + 2 * n_run] - column, 0), width)
+                end = min(max(runs[entry + 2 + 2 * n_run] - column, 0), width)
+                for x in range(uint64(line + cursor), uint64(line + max(begin, cursor))):
+                    out[x] = background
+                old, new = uint64(here + begin), uint64(line + begin)
+                for x in range(uint64(max(end - begin, 0))):
+                    value = flat[old + x]
+                    out[new + x] = value if value > padding else background
+                cursor = max(end, cursor)
+            for x in range(uint64(line + cursor), uint64(line + width)):
+                out[x] = background
+
+
+@jit
+def _look_up(flat, at, stride, plane, runs, groups, rows, y, x, background, found):
+    for slice_ in range(groups.size):
+        for n in range(y.size):
+            value = background
+            entry = (groups[slice_] * rows + y[n]) * ENTRY
+            for n_run in range(runs[entry]):
+                if runs[entry + 1 + 2 * n_run] <= x[n] < runs[entry + 2 + 2 * n_run]:
+                    value = flat[at + slice_ * plane + y[n] * stride + x[n]]
+            found[slice_ * y.size + n] = value
 
 
 @jit
 def _write_runs(
-    classes, first, bx, fy, fx, nx, judged, y0, x0, rows, runs, entry, spans, counts, count
+    classes, first, bx, fy, fx, ny, nx, judged, y0, x0, rows, runs, entry, spans, counts, count
 ):  # fmt: skip
     n_spans = 0
     for y in range(y0, y0 + rows):
-        if y == y0 or y % fy == 0:
+        if y < 0 or y >= ny:
+            runs[entry] = 0
+            entry += ENTRY
+            continue
+        if y == max(y0, 0) or y % fy == 0:
             # Spans of blocks: first voxel, and whether each is inside; what is outside ends one.
             n_spans, i = 0, 0
             blocks = first + y // fy * bx

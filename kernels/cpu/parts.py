@@ -8,14 +8,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.kept import Kept
+from drr.kernels.cpu.kept import ENTRY, Kept
 
-__all__ = ["Part", "Parts"]
+__all__ = ["Part", "Parts", "Side"]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Slices of a volume that lie in one array.
+    """Some voxels of a volume that lie in one array.
 
     Parameters
     ----------
@@ -27,8 +27,9 @@ class Part:
         Where voxel (0, 0, 0) of the volume would lie in `voxels`.
     strides
         Distances in `voxels` of neighbours along x, y and z.
-    kept
-        Which of the voxels count; the others are air. None where all do.
+    runs, groups
+        Which voxels of every row are of this part, and for each slice from `start` on the group of
+        slices that they are listed under; see `Kept`. None where all are.
     """
 
     start: int
@@ -36,36 +37,69 @@ class Part:
     voxels: NDArray[np.int16]
     at: int
     strides: tuple[int, int, int]
-    kept: Kept | None = None
+    runs: NDArray[np.int32] | None = None
+    groups: NDArray[np.int32] | None = None
+
+    @property
+    def listed(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Runs, flat, and the group of every slice of the volume up to `stop`; or nothing."""
+        if self.runs is None or self.groups is None:
+            return np.empty(0, np.int32), np.empty(0, np.int32)
+        groups = np.concatenate([np.zeros(self.start, np.int32), self.groups])
+        return self.runs.reshape(-1), groups
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """Columns of a volume at one side of the scan.
+
+    Parameters
+    ----------
+    values
+        `(nz, rows, n)` int16: as many slices as the scan has.
+    column
+        Of the volume, the first in `values`.
+    bounds
+        `(rows, 2)` int32: the first column of the volume in each row, and the end.
+    """
+
+    values: NDArray[np.int16]
+    column: int
+    bounds: NDArray[np.int32]
 
     @property
     def runs(self) -> NDArray[np.int32]:
-        """What is kept of every row, flat; see `Kept`. Empty where all is."""
-        return np.empty(0, np.int32) if self.kept is None else self.kept.runs.reshape(-1)
+        """One of every row, the same in all slices; see `Kept`."""
+        runs = np.zeros((1, len(self.bounds), ENTRY), np.int32)
+        runs[0, :, 0] = self.bounds[:, 0] < self.bounds[:, 1]
+        runs[0, :, 1:3] = self.bounds
+        return runs
 
-    @property
-    def groups(self) -> NDArray[np.int32]:
-        """`(stop,)`, the group of runs of each slice from `start` on; empty where all is kept."""
-        if self.kept is None:
-            return np.empty(0, np.int32)
-        return np.concatenate([np.zeros(self.start, np.int32), self.kept.groups])
+    def copy_to(self, slices: NDArray[np.int16], start: int = 0) -> None:
+        """Write the columns to `(n, rows, columns)` slices of the scan, from `start` on."""
+        values = self.values[start : start + len(slices)]
+        for row, (first, end) in enumerate(self.bounds.tolist()):
+            slices[:, row, first:end] = values[:, row, first - self.column : end - self.column]
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What was read, where it is kept, between slices that continue it.
+    """What was read, where it is kept, between slices and columns that continue it.
 
     Parameters
     ----------
     below, above
         `(n, rows, columns)` int16 slices before the first and after the last of the scan.
     kept
-        The scan between them.
+        The scan between them, and nothing of it in the columns of the sides.
+    sides
+        Columns of the scan's slices that lie elsewhere.
     """
 
     below: NDArray[np.int16]
     kept: Kept
     above: NDArray[np.int16]
+    sides: tuple[Side, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -80,6 +114,8 @@ class Parts:
         scan, end = self._edges
         out[:scan], out[end:] = self.below, self.above
         self.kept.copy_to(out, scan)
+        for side in self.sides:
+            side.copy_to(out[scan:end])
         return out
 
     @property
@@ -90,19 +126,26 @@ class Parts:
         y0, x0, _, _ = self.kept.box
         _, ny, nx = self.kept.values.shape
         own = (1, columns, rows * columns)
-        parts = (
+        parts = [
             Part(0, scan, self.below.reshape(-1), 0, own),
             Part(
-                *(scan, end, self.kept.values.reshape(-1)),
-                *((y0 - scan * ny) * nx + x0, (1, nx, ny * nx), self.kept),
+                *(scan, end, self.kept.values.reshape(-1), (y0 - scan * ny) * nx + x0),
+                *((1, nx, ny * nx), self.kept.runs, self.kept.groups),
             ),
             Part(end, nz, self.above.reshape(-1), -end * rows * columns, own),
-        )
+        ]
+        for side in self.sides:
+            width = side.values.shape[2]
+            at = -scan * rows * width - side.column
+            strides, groups = (1, width, rows * width), np.zeros(end - scan, np.int32)
+            parts.append(Part(scan, end, side.values.reshape(-1), at, strides, side.runs, groups))
         return tuple(part for part in parts if part.stop > part.start)
 
     def within(self, voxels: NDArray[np.int16], strides: tuple[int, int, int]) -> tuple[Part, ...]:
-        """The same slices in one array that holds all of them."""
-        return tuple(Part(part.start, part.stop, voxels, 0, strides) for part in self.apart)
+        """The slices of scan and ends in one array that holds all; sides are not set apart."""
+        scan, end = self._edges
+        edges = (0, scan), (scan, end), (end, self.shape[0])
+        return tuple(Part(a, b, voxels, 0, strides) for a, b in edges if b > a)
 
     @property
     def _edges(self) -> tuple[int, int]:

@@ -117,8 +117,8 @@ def project_channels(
     Parameters
     ----------
     volume
-        `(nz, ny, nx)` int16, C-contiguous; or in parts, which a shear-warp along x or y leaves where
-        they are, if air does not attenuate. The image is the same, to the bit, either way.
+        `(nz, ny, nx)` int16, C-contiguous; or in parts, which a shear-warp along x or y leaves
+        where they are if air does not attenuate.
     mappings
         Voxel value to attenuation, one for each channel.
     rays
@@ -182,18 +182,16 @@ def _parts(
 ) -> tuple[Part, ...]:
     """Where a shear-warp finds the voxels: apart, or else in one array, or its transposed copy."""
     nz, ny, nx = volume.shape
-    if isinstance(volume, Parts) and layout.axis != 2:
-        if layout.axis == 0 and transposed is not None:
-            parts = volume.within(transposed.reshape(-1), (ny, 1, ny * nx))
-        elif all(mapping.spares_air for mapping in mappings):
+    turned = layout.axis == 0 and transposed is not None
+    if isinstance(volume, Parts):
+        if layout.axis != 2 and all(mapping.spares_air for mapping in mappings):
+            if transposed is not None and turned:
+                return volume.within(transposed.reshape(-1), (ny, 1, ny * nx))
             return volume.apart
-        else:
-            parts = volume.within(volume.array.reshape(-1), (1, nx, ny * nx))
-        return parts
-    voxels = volume.array if isinstance(volume, Parts) else volume
-    if layout.axis == 0 and transposed is not None:
+        volume = volume.array
+    if transposed is not None and turned:
         return (Part(0, nz, transposed.reshape(-1), 0, (ny, 1, ny * nx)),)
-    return (Part(0, nz, voxels.reshape(-1), 0, (1, nx, ny * nx)),)
+    return (Part(0, nz, volume.reshape(-1), 0, (1, nx, ny * nx)),)
 
 
 def _shear_warp(
@@ -215,23 +213,22 @@ def _shear_warp(
     steps = layout.scales * layout.pitch_q
     reach = int(np.abs(layout.slips).max(initial=0))
     pad = math.ceil(vectors.LANES * layout.scales.max() * layout.pitch_p) + 24 + 2 * reach
-    bands: dict[int, tuple[int, int, NDArray[np.float32]]] = {}
-    part_at: dict[int, Part] = {}
-    ranges = []
+    pieces: list[tuple[Part, int, int]] = []
     for part in parts:
         first, end = (0, int(counts[2])) if layout.axis == 2 else (part.start, part.stop)
         for start, stop in split(end - first, math.ceil(SLABS * (end - first) / counts[2])):
-            ranges.append((first + start, first + stop))
-            part_at[first + start] = part
+            pieces.append((part, first + start, first + stop))
+    bands: dict[int, tuple[int, int, NDArray[np.float32]]] = {}
 
-    def accumulate(start: int, stop: int) -> None:
+    def accumulate(number: int, _: int) -> None:
+        part, start, stop = pieces[number]
+        runs, groups = part.listed
         # The rows of the intermediate image that these rows of voxels reach.
         top = max(0, math.ceil(((start - 1 - layout.shifts_q) / steps).min()))
         bottom = min(layout.rows, math.ceil(((stop - layout.shifts_q) / steps).max()))
         if bottom <= top:
             return
         band = np.zeros((len(mappings), bottom - top, layout.columns), np.float32)
-        part = part_at[start]
         tile, scratch = np.empty(tile_size, np.int16), np.empty(8 * shear_warp.TILE, np.int16)
         lines = np.empty(shear_warp.ROWS * (int(counts[1]) + 2 * pad), np.float32)
         resampled = np.empty((shear_warp.ROWS + 2) * shear_warp.CHUNK, np.float32)
@@ -241,8 +238,8 @@ def _shear_warp(
                 part.at,
                 counts,
                 np.array(part.strides)[order],
-                part.runs,
-                part.groups,
+                runs,
+                groups,
                 mapping.lowest,
                 mapping.thresholds,
                 mapping.slopes,
@@ -270,10 +267,10 @@ def _shear_warp(
                 layout.columns,
                 channel.reshape(-1),
             )
-        bands[start] = top, bottom, band
+        bands[number] = top, bottom, band
 
     # The same slabs, added in the same order, whatever the number of threads: so is the image.
-    run(accumulate, ranges, threads)
+    run(accumulate, [(n, n + 1) for n in range(len(pieces))], threads)
     images = np.zeros((len(mappings), layout.rows, layout.columns), np.float32)
     for _, (top, bottom, band) in sorted(bands.items()):
         images[:, top:bottom] += band

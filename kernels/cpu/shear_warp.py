@@ -241,8 +241,9 @@ def accumulate(
     pad
         Room on either side of a line, as far as a block of pixels that only touches it reaches.
     tile, scratch, lines, resampled, pairs, weights
-        Scratch: int16 for `ROWS` * `TILE` rows or none, for eight rows of a tile, float32 for `ROWS` lines of the same
-        width, for `ROWS` + 2 chunks, int64 and float32 for every row of the image, twice.
+        Scratch: int16 for `ROWS` * `TILE` rows or none, for eight rows of a tile, float32 for
+        `ROWS` lines of the same width, for `ROWS` + 2 chunks, int64 and float32 for every row of
+        the image, twice.
     columns, image
         `(Q, columns)` float32, columns a multiple of `LANES`. Added to.
     """
