@@ -83,8 +83,9 @@ def test_a_stored_scan_projects_like_the_scan(store, scans):
         drr.project(scan, views, mask=organs),
         strict=True,
     ):
-        np.testing.assert_array_equal(stored.line_integrals, direct.line_integrals)
-        np.testing.assert_array_equal(stored.picture(), direct.picture())
+        # The stored scan lies in one array, the other in parts: sums are rounded otherwise.
+        np.testing.assert_allclose(stored.line_integrals, direct.line_integrals, atol=1e-5)
+        np.testing.assert_allclose(stored.picture(), direct.picture(), atol=1e-3)
         assert stored.labels == direct.labels
         np.testing.assert_allclose(stored.thickness, direct.thickness, atol=0.05)
 

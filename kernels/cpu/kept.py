@@ -30,7 +30,7 @@ MOST = 12
 # Numbers that tell of a row: how many runs, and where each begins and ends.
 ENTRY = 2 * MOST + 1
 # Of what is outside, every so-manieth row of the first slice of a plane of blocks is counted.
-EVERY = 8
+EVERY = 4
 
 
 @dataclass(frozen=True, eq=False)
