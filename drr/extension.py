@@ -238,7 +238,8 @@ def fill_margins(
     if added.outline is not None:
         before, shape = (by, bx), scan.shape[1:]
         inner = added.outline.edge_values(volume, shape, before, lambda y, x: scan[:, y, x])
-        added.outline.fill(scan, volume, before, inner, threads=threads)
+        columns = added.outline.columns(volume, shape, before)
+        added.outline.fill(scan, columns, inner, threads=threads)
         notes.append(added.outline.note)
     ends = [("below", scan, out[:bz][::-1]), ("above", scan[::-1], out[bz + nz :])]
     notes += continue_ends(ends, volume.spacing, threads=threads)
@@ -254,21 +255,19 @@ def fill_sides_apart(
     the first on the right.
     """
     assert added.outline is not None
-    outline, (_, by, bx) = added.outline, added.before
-    _, rows, columns = added.shape(volume)
-    inner = outline.edge_values(volume, (rows, columns), (by, bx), kept.at)
-    places, *_ = outline.columns(volume, (rows, columns), (by, bx))
-    may = np.zeros((rows, columns), bool)
-    may.reshape(-1)[places] = True
-    x = np.arange(columns, dtype=np.int32)
-    middle = columns // 2
-    left = np.where(may & (x < middle), x + 1, 0).max(axis=1).astype(np.int32)
-    right = np.where(may & (x >= middle), x, columns).min(axis=1).astype(np.int32)
+    outline, before = added.outline, added.before[1:]
+    shape = rows, count = added.shape(volume)[1:]
+    inner = outline.edge_values(volume, shape, before, kept.at)
+    columns = outline.columns(volume, shape, before)
+    left, right = np.zeros(rows, np.int32), np.full(rows, count, np.int32)
+    within = columns.x < count // 2
+    np.maximum.at(left, columns.y[within], columns.x[within].astype(np.int32) + 1)
+    np.minimum.at(right, columns.y[~within], columns.x[~within].astype(np.int32))
     sides = []
-    for first, end in ((np.zeros_like(left), left), (right, np.full_like(right, columns))):
+    for first, end in ((np.zeros_like(left), left), (right, np.full_like(right, count))):
         lowest, highest = int(first.min()), int(end.max())
         values = kept.slices(0, volume.shape[0], (lowest, max(highest, lowest + 1)))
-        outline.fill(values, volume, (by, bx - lowest), inner, threads=threads)
+        outline.fill(values, columns, inner, first=lowest, threads=threads)
         sides.append(Side(values, lowest, np.stack([first, end], axis=1)))
     return sides[0], sides[1]
 

@@ -43,6 +43,26 @@ The body is cut where it comes within `touch_blocks` of the field's edge; what i
 """
 
 
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Columns of voxels along z, and where they lie around the middle of the field.
+
+    Parameters
+    ----------
+    y, x
+        `(n,)` rows and columns of the slices.
+    radius, sector, share
+        `(n,)` mm from the middle, the sector whose middle is the last before each column, and how
+        far it is on the way to the next one's.
+    """
+
+    y: NDArray[np.int_]
+    x: NDArray[np.int_]
+    radius: NDArray[np.float32]
+    sector: NDArray[np.int16]
+    share: NDArray[np.float32]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outline:
     """Where the body ends beyond the field of view.
@@ -88,9 +108,7 @@ class Outline:
             "the body goes on to an estimated outline, as soft tissue that turns into fat"
         )
 
-    def columns(
-        self, volume: Volume, shape: tuple[int, int], before: tuple[int, int]
-    ) -> tuple[NDArray[np.int_], NDArray[np.float32], NDArray[np.int16], NDArray[np.float32]]:
+    def columns(self, volume: Volume, shape: tuple[int, int], before: tuple[int, int]) -> Columns:
         """The columns of voxels that lie between edge and outline in any slice.
 
         Parameters
@@ -99,13 +117,6 @@ class Outline:
             Rows and columns of the volume, widened or cropped.
         before
             Voxels added at the lower ends of y and x; negative where cropped.
-
-        Returns
-        -------
-        places
-            `(n,)`, y * nx + x.
-        radius, sector, share
-            `(n,)` where they lie, as `fill_sides` takes it.
         """
         ny, nx = shape
         y = (np.arange(ny) - before[0] - (volume.shape[1] - 1) / 2) * volume.spacing[1]
@@ -113,27 +124,25 @@ class Outline:
         # No angle is needed of what lies between edge and outline in no direction.
         squared = (y * y)[:, None] + x * x
         low, high = float(self.edge.min()) - 0.1, float(self.radius.max()) + 0.1
-        places = np.flatnonzero((squared > max(low, 0.0) ** 2) & (squared < high**2))
-        y, x = y[places // nx], x[places % nx]
+        j, i = np.nonzero((squared > max(low, 0.0) ** 2) & (squared < high**2))
         sectors = self.edge.size
-        turn = np.arctan2(y, x) / (2 * np.pi) * sectors - 0.5
+        turn = np.arctan2(y[j], x[i]) / (2 * np.pi) * sectors - 0.5
         whole = np.floor(turn)
         where = (
-            np.hypot(y, x).astype(np.float32),
+            np.hypot(y[j], x[i]).astype(np.float32),
             (whole % sectors).astype(np.int16),
             (turn - whole).astype(np.float32),
         )
         wanted = may_be_filled(*where, self.edge, self.radius)
-        radius, sector, share = (a[wanted] for a in where)
-        return places[wanted], radius, sector, share
+        return Columns(*(a[wanted] for a in (j, i, *where)))
 
     def fill(
         self,
         scan: NDArray[np.int16],
-        volume: Volume,
-        before: tuple[int, int],
+        columns: Columns,
         inner: NDArray[np.float32],
         *,
+        first: int = 0,
         threads: int | None = None,
     ) -> None:
         """Fill what lies between field and outline, in place.
@@ -141,16 +150,22 @@ class Outline:
         Parameters
         ----------
         scan
-            `(nz, ny, nx)` int16: the volume's voxels, widened or cropped along y and x.
-        before
-            Voxels added at the lower ends of y and x; negative where cropped.
+            `(nz, ny, nx)` int16: the volume's voxels, widened or cropped along y and x, or a
+            range of their columns.
+        columns
+            Of the widened or cropped volume.
         inner
             Of `edge_values`.
+        first
+            Which column is the first in `scan`.
         """
         p = OUTLINE_PARAMETERS
+        width = scan.shape[2]
+        here = (columns.x >= first) & (columns.x < first + width)
         fill_sides(
             scan,
-            *self.columns(volume, scan.shape[1:], before),
+            columns.y[here] * width + columns.x[here] - first,
+            *(a[here] for a in (columns.radius, columns.sector, columns.share)),
             *(self.edge, self.radius, inner),
             outer=p["fat_hu"],
             background=-1000,

@@ -162,7 +162,7 @@ def keep(
             *(*factors, together, lanes, tissue, rise, air),
             *(np.int16(parameters["padding"]), np.int16(parameters["dense"]), *near),
             *(np.empty(ny * nx + LANES, np.float32), np.empty(ny * nx, np.uint8)),
-            *(*box, runs.reshape(-1), of_plane),
+            *(*box[:3], runs.reshape(-1), of_plane),
             *(np.empty(2 * mask.shape[2] + 1, np.int64), counts.reshape(-1), start, stop),
         )
 
@@ -177,7 +177,7 @@ def keep(
 @jit
 def _keep(
     flat, nz, ny, nx, classes, by, bx, fz, fy, fx, together, lanes, tissue, rise, air,
-    padding, dense, near_y, near_x, seen, judged, y0, x0, rows, columns, runs, of_plane,
+    padding, dense, near_y, near_x, seen, judged, y0, x0, rows, runs, of_plane,
     spans, counts, start, stop,
 ):  # fmt: skip
     """Judge planes of blocks as `cut` does, and write down the runs that are kept.
