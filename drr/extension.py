@@ -256,9 +256,9 @@ def fill_sides_apart(
     """
     assert added.outline is not None
     outline, before = added.outline, added.before[1:]
-    shape = rows, count = added.shape(volume)[1:]
-    inner = outline.edge_values(volume, shape, before, kept.at)
-    columns = outline.columns(volume, shape, before)
+    _, rows, count = added.shape(volume)
+    inner = outline.edge_values(volume, (rows, count), before, kept.at)
+    columns = outline.columns(volume, (rows, count), before)
     left, right = np.zeros(rows, np.int32), np.full(rows, count, np.int32)
     within = columns.x < count // 2
     np.maximum.at(left, columns.y[within], columns.x[within].astype(np.int32) + 1)
@@ -324,7 +324,7 @@ def _blend(
     # One piece of memory for all: new memory costs about as much as what is done in it.
     room = np.empty((7, ny, nx), np.float32)
     last, mean, blurred = slices = room[:3]
-    limits = p["lowest_hu"], p["highest_hu"]
+    limits = int(p["lowest_hu"]), int(p["highest_hu"])
     mean_slice(inward[:1], *limits, last)
     mean_slice(inward[:count], *limits, mean)
     inside = _filled(mean > p["tissue_hu"])

@@ -128,13 +128,10 @@ class Outline:
         sectors = self.edge.size
         turn = np.arctan2(y[j], x[i]) / (2 * np.pi) * sectors - 0.5
         whole = np.floor(turn)
-        where = (
-            np.hypot(y[j], x[i]).astype(np.float32),
-            (whole % sectors).astype(np.int16),
-            (turn - whole).astype(np.float32),
-        )
-        wanted = may_be_filled(*where, self.edge, self.radius)
-        return Columns(*(a[wanted] for a in (j, i, *where)))
+        radius = np.hypot(y[j], x[i]).astype(np.float32)
+        sector, share = (whole % sectors).astype(np.int16), (turn - whole).astype(np.float32)
+        wanted = may_be_filled(radius, sector, share, self.edge, self.radius)
+        return Columns(j[wanted], i[wanted], radius[wanted], sector[wanted], share[wanted])
 
     def fill(
         self,
@@ -165,8 +162,12 @@ class Outline:
         fill_sides(
             scan,
             columns.y[here] * width + columns.x[here] - first,
-            *(a[here] for a in (columns.radius, columns.sector, columns.share)),
-            *(self.edge, self.radius, inner),
+            columns.radius[here],
+            columns.sector[here],
+            columns.share[here],
+            self.edge,
+            self.radius,
+            inner,
             outer=p["fat_hu"],
             background=-1000,
             fade=p["skin_mm"],
