@@ -236,9 +236,9 @@ def fill_margins(
         lanes[: max(before, 0)] = lanes[before + count :] = p["background_hu"]
     notes = []
     if added.outline is not None:
-        before, shape = (by, bx), scan.shape[1:]
-        inner = added.outline.edge_values(volume, shape, before, lambda y, x: scan[:, y, x])
-        columns = added.outline.columns(volume, shape, before)
+        shape, start = (scan.shape[1], scan.shape[2]), (by, bx)
+        inner = added.outline.edge_values(volume, shape, start, lambda y, x: scan[:, y, x])
+        columns = added.outline.columns(volume, shape, start)
         added.outline.fill(scan, columns, inner, threads=threads)
         notes.append(added.outline.note)
     ends = [("below", scan, out[:bz][::-1]), ("above", scan[::-1], out[bz + nz :])]
