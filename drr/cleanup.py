@@ -159,7 +159,8 @@ def clean_in_parts(
         kept = kept.between(sides[0].bounds[:, 1], sides[1].bounds[:, 0])
         notes.append(added.outline.note)
     below, above = (np.empty((n, rows, columns), np.int16) for n in (bz, az))
-    nz, count = volume.shape[0], slices_repeated(volume)
+    nz = volume.shape[0]
+    count = slices_repeated(nz, volume.spacing)
     last = []
     for start, stop in ((0, count if bz else 0), (nz - (count if az else 0), nz)):
         slices = kept.slices(start, stop)

@@ -272,10 +272,9 @@ def fill_sides_apart(
     return sides[0], sides[1]
 
 
-def slices_repeated(volume: Volume) -> int:
-    """How many of a volume's last slices `continue_ends` looks at."""
-    count = max(1, round(EXTENSION_PARAMETERS["mean_mm"] / float(volume.spacing[2])))
-    return min(volume.shape[0], count)
+def slices_repeated(slices: int, spacing: NDArray[np.float64]) -> int:
+    """How many of so many slices `continue_ends` looks at."""
+    return min(slices, max(1, round(EXTENSION_PARAMETERS["mean_mm"] / float(spacing[2]))))
 
 
 def continue_ends(
@@ -319,7 +318,7 @@ def _blend(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the slices beyond an end are sums of, and the weights; all count from the end."""
     p = EXTENSION_PARAMETERS
-    count = min(len(inward), max(1, round(p["mean_mm"] / float(spacing[2]))))
+    count = slices_repeated(len(inward), spacing)
     ny, nx = inward.shape[1:]
     # One piece of memory for all: new memory costs about as much as what is done in it.
     room = np.empty((7, ny, nx), np.float32)
