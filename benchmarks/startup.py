@@ -2,8 +2,9 @@
 
     python benchmarks/startup.py [--rounds N] [--json FILE]
 
-`cold` has an empty cache of compiled kernels, `warm` a full one; `cold, source changed` also lacks
-the text that is shipped for LLVM, as after an edit of the kernels, so that Numba is needed. The
+`cold` has an empty cache of compiled kernels, `warm` a full one. `cold, other CPU` cannot use the
+machine code that is shipped, only the text for LLVM; `cold, source changed` has neither, as after
+an edit of the kernels, so that Numba is needed. The
 scan is a synthetic thorax of 64^3 voxels as .nii.gz; its picture is PA in the film look. Everything
 is timed in turn, round after round; medians count, and minima are what an idle machine would show.
 """
@@ -27,6 +28,7 @@ from drr.datasets.nifti_file import nifti_bytes
 from drr.datasets.phantom import thorax
 
 COMMAND = "import drr.cli; drr.cli.main()"
+OTHER_CPU = "from drr.kernels.cpu import native; native.has_level = lambda: False; "
 WITHOUT_TEXT = "from drr.kernels.cpu import jit; jit.LOWERED = jit.LOWERED / 'none'; "
 
 
@@ -67,6 +69,7 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
         "drr --help": lambda: python(COMMAND, "--help"),
         "drr project, warm": lambda: python(COMMAND, *project),
         "drr project, cold": lambda: cold(COMMAND),
+        "drr project, cold, other CPU": lambda: cold(OTHER_CPU + COMMAND),
         "drr project, cold, source changed": lambda: cold(WITHOUT_TEXT + COMMAND),
     }
     times: dict[str, list[float]] = {task: [] for task in tasks}

@@ -1,6 +1,6 @@
-"""Make the LLVM text of all kernels that is shipped: `python -m drr.lowered`, or `make kernels`.
+"""Make what is shipped of all kernels: `python -m drr.lowered`, or `make kernels`.
 
-What Numba makes of a kernel depends on the types it is called with. So everything that calls
+That is LLVM text for any CPU, and machine code of it for the most common ones. What Numba makes of a kernel depends on the types it is called with. So everything that calls
 kernels is done once here, on small volumes, and the types of every call are noted.
 """
 
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from drr.kernels.cpu import jit
 
-__all__ = ["exercise", "main", "texts"]
+__all__ = ["codes", "exercise", "main", "texts"]
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -59,7 +60,14 @@ def texts() -> dict[str, str]:
     }
 
 
-def write(path: Path, content: dict[str, str]) -> None:
+def codes(texts: dict[str, str]) -> dict[str, bytes]:
+    """File name to machine code of each text."""
+    from drr.kernels.cpu.native import LEVEL, code_of_level
+
+    return {f"{LEVEL}/{Path(n).stem}.o": code_of_level(text) for n, text in texts.items()}
+
+
+def write(path: Path, content: Mapping[str, str | bytes]) -> None:
     """A zip that is the same for the same content."""
     with zipfile.ZipFile(path, "w") as archive:
         for name in sorted(content):
@@ -70,9 +78,10 @@ def write(path: Path, content: dict[str, str]) -> None:
 def main() -> None:
     exercise()
     content = texts()
+    made = codes(content)
     with tempfile.TemporaryDirectory(dir=jit.LOWERED.parent) as folder:
         target = Path(folder) / jit.LOWERED.name
-        write(target, content)
+        write(target, {**content, **made})
         target.replace(jit.LOWERED)
     print(f"{jit.LOWERED}: {len(content)} kernels, {jit.LOWERED.stat().st_size / 1000:.0f} kB")
 

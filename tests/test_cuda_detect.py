@@ -86,8 +86,10 @@ def test_without_cupy() -> None:
     assert "drr-rate[cuda13]" in str(found["fix"])
 
 
+@LINUX
 def test_two_wheels_of_cupy(tmp_path: Path) -> None:
-    found = ask(PYTHONPATH=wheels(tmp_path, "cupy-cuda12x", "cupy-cuda13x"))
+    path = wheels(tmp_path / "site", "cupy-cuda12x", "cupy-cuda13x")
+    found = ask("", PYTHONPATH=path, LD_LIBRARY_PATH=driver(tmp_path))
     assert found["stage"] == "package"
     assert "cupy-cuda12x and cupy-cuda13x are both installed" in str(found["reason"])
     assert str(found["fix"]).startswith("pip uninstall cupy-cuda12x cupy-cuda13x")
@@ -145,6 +147,7 @@ def test_the_real_cupy_on_a_driver_that_knows_no_more(tmp_path: Path) -> None:
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The driver is well; nothing is remembered."""
+    monkeypatch.setattr(module, "_library", lambda: None)
     monkeypatch.setattr(module, "_driver", lambda: None)
     monkeypatch.setattr(module, "_installed_wheels", lambda: ["cupy-cuda13x"])
     detect.cache_clear()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from drr import lowered
-from drr.kernels.cpu import jit
+from drr.kernels.cpu import jit, native
 
 KERNELS = """
 import math
@@ -126,7 +126,7 @@ def test_shipped_text_needs_no_numba_either(sample, tmp_path, monkeypatch):
 
     text = lowering.lower(sample.scale, signature)
     lowered.write(jit.LOWERED, {f"{name}.ll": text})
-    assert jit.lowered_text(f"{name}.ll") == text
+    assert jit.shipped(f"{name}.ll") == text.encode()
     next((tmp_path / "cache").rglob("*.o")).unlink()
 
     def refuse(*_):
@@ -209,17 +209,75 @@ def test_bounds_are_checked_when_asked_for(tmp_path):
     assert "IndexError" in done.stderr
 
 
-def test_the_shipped_text_is_that_of_these_sources():
+LINUX = pytest.mark.skipif(not native.has_level(), reason="not a machine that code is shipped for")
+
+
+@LINUX
+def test_shipped_code_is_not_compiled(sample, tmp_path, monkeypatch):
+    from drr.kernels.cpu import lowering
+
+    signature = ("int16:1C", "float32", "float32:1C")
+    monkeypatch.setattr(jit, "LOWERED", tmp_path / "lowered.zip")
+    text = lowering.lower(sample.scale, signature)
+    texts = {f"{sample.scale.file_name(signature)}.ll": text}
+    lowered.write(jit.LOWERED, lowered.codes(texts))
+
+    def refuse(*_):
+        raise AssertionError("compiled although there is code")
+
+    monkeypatch.setattr(native, "compile_text", refuse)
+    out = np.zeros(3, np.float32)
+    sample.scale(np.array([1, 2, 3], np.int16), np.float32(0.5), out)
+    assert out.tolist() == [2.5, 4.5, 6.5]
+    assert not list(tmp_path.rglob("*.o"))
+
+
+def test_shipped_code_is_not_used_on_other_machines(sample, tmp_path, monkeypatch):
+    signature = ("int16:1C", "float32", "float32:1C")
+    monkeypatch.setattr(jit, "LOWERED", tmp_path / "lowered.zip")
+    name = f"{native.LEVEL}/{sample.scale.file_name(signature)}.o"
+    lowered.write(jit.LOWERED, {name: b"code of another machine"})
+    monkeypatch.setattr(native, "has_level", lambda: False)
+    out = np.zeros(3, np.float32)
+    sample.scale(np.array([1, 2, 3], np.int16), np.float32(0.5), out)
+    assert out.tolist() == [2.5, 4.5, 6.5]
+
+
+@LINUX
+def test_shipped_code_and_code_of_this_cpu_make_the_same_images():
+    script = """
+    import hashlib, sys
+    import drr
+    from drr.datasets.phantom import thorax
+    from drr.kernels.cpu import native
+    if sys.argv[1] == "compiled":
+        native.has_level = lambda: False
+    for made in drr.project(thorax(64), ("pa", "ll", "30,15"), look="film", backend="cpu"):
+        print(hashlib.sha256(made.picture().tobytes()).hexdigest())
+    """
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script), way],
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for way in ("shipped", "compiled")
+    )  # fmt: skip
+    assert len(first.split()) == 3
+    assert first == second
+
+
+def test_what_is_shipped_is_that_of_these_sources():
     """Of every kernel, as the package calls it; otherwise run `make kernels`."""
     script = """
     from drr import lowered
-    from drr.kernels.cpu import jit
+    from drr.kernels.cpu import jit, native
     lowered.exercise()
     for kernel in jit.kernels:
         for signature in kernel.signatures:
-            name = f"{kernel.file_name(signature)}.ll"
-            if jit.lowered_text(name) is None:
-                print(kernel.name, *signature)
+            name = kernel.file_name(signature)
+            for file in (f"{name}.ll", f"{native.LEVEL}/{name}.o"):
+                if jit.shipped(file) is None:
+                    print(file)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True

@@ -1,16 +1,17 @@
-"""How the CPU kernels are compiled: on first use, kept on disk, and without Numba where possible.
+"""How the CPU kernels become machine code: shipped, or compiled on first use and kept on disk.
 
 A kernel is a Python function that Numba understands. It takes C-contiguous arrays and numbers,
 writes into the arrays, and neither returns nor allocates nor raises. On its first call with
 arguments of certain types it becomes machine code, in the first of these ways that works:
 
-1. code of an earlier process, from the cache folder: milliseconds;
-2. LLVM text that was shipped for these sources, compiled for this CPU: tenths of a second;
-3. text that Numba makes of the source now: seconds.
+1. code that was shipped for these sources, where the machine is one it is for: milliseconds;
+2. code of an earlier process, from the cache folder: milliseconds;
+3. LLVM text that was shipped for these sources, compiled for this CPU: tenths of a second;
+4. text that Numba makes of the source now: seconds.
 
-So a process in which everything is cached never imports Numba. Code and text carry a digest of
-what they were made of, the folder one of LLVM and the CPU: nothing out of date is ever run. Where
-no folder is writable, the second way is gone in each process instead of failing.
+So most processes never import Numba. Code and text carry a digest of what they were made of, the
+folder one of LLVM and the CPU: nothing out of date is ever run. Where no folder is writable, the
+second way is gone in each process instead of failing.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ __all__ = [
     "int64",
     "jit",
     "kernels",
-    "lowered_text",
     "machine_code",
+    "shipped",
     "uint8",
     "uint64",
 ]
@@ -204,18 +205,22 @@ def _type_of(argument: Any) -> str:
 
 
 def machine_code(kernel: Kernel, signature: Signature) -> bytes:
-    """Object code of a kernel for this CPU: cached, or compiled and put into the cache."""
-    from drr.kernels.cpu.native import compile_text
+    """Object code of a kernel for this CPU: shipped, cached, or compiled and put into the cache."""
+    from drr.kernels.cpu.native import LEVEL, compile_text, has_level
 
-    folder, name = cache_folder(), kernel.file_name(signature)
+    name = kernel.file_name(signature)
+    code = shipped(f"{LEVEL}/{name}.o") if has_level() else None
+    if code is not None:
+        return code
+    folder = cache_folder()
     path = None if folder is None else folder / f"{name}.o"
     code = None if path is None else _read(path)
     if code is not None:
         return code
-    text = lowered_text(f"{name}.ll")
+    text = shipped(f"{name}.ll")
     if text is not None:
         try:
-            code = compile_text(text)
+            code = compile_text(text.decode())
         except RuntimeError:  # of an older LLVM, which does not know the text's grammar
             code = None
     if code is None:
@@ -227,13 +232,13 @@ def machine_code(kernel: Kernel, signature: Signature) -> bytes:
     return code
 
 
-def lowered_text(name: str) -> str | None:
-    """The text of a kernel that was shipped, or None."""
+def shipped(name: str) -> bytes | None:
+    """What was shipped under this name, or None."""
     import zipfile
 
     try:
         with zipfile.ZipFile(LOWERED) as archive:
-            return archive.read(name).decode()
+            return archive.read(name)
     except (OSError, KeyError, zipfile.BadZipFile):
         return None
 

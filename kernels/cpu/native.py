@@ -11,7 +11,27 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-__all__ = ["compile_text", "cpu", "early_passes", "load", "target_machine", "tuning"]
+__all__ = [
+    "LEVEL",
+    "code_of_level",
+    "compile_text",
+    "cpu",
+    "early_passes",
+    "has_level",
+    "load",
+    "target_machine",
+    "tuning",
+]
+
+LEVEL = "x86-64-v3"
+"""The CPUs that machine code is shipped for, as object files of Linux. The third level of the
+x86-64 psABI: what has AVX2, which is sold since 2013."""
+
+_LEVEL_TRIPLE = "x86_64-unknown-linux-gnu"
+_LEVEL_FEATURES = (
+    "cx16", "sahf", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2",
+    "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave",
+)  # fmt: skip
 
 # A number's bytes in its word of 64 bits.
 _WORDS = {
@@ -28,24 +48,39 @@ def cpu() -> str:
 
 
 @functools.cache
+def has_level() -> bool:
+    """Whether this machine runs the code that is shipped."""
+    family, _, system = llvm.get_default_triple().partition("-")
+    if family != "x86_64" or "linux" not in system:
+        return False
+    features = llvm.get_host_cpu_features()
+    return all(features.get(name, False) for name in _LEVEL_FEATURES)
+
+
+@functools.cache
 def target_machine() -> Any:
     """This CPU, as Numba's just-in-time compiler sees it."""
-    return _new_machine()
+    return _host()
 
 
 @functools.cache
 def _engine() -> Any:
     """Holds all code of this process; it takes its machine for its own."""
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _new_machine())
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _host())
 
 
-def _new_machine() -> Any:
+def _host() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
+    features = llvm.get_host_cpu_features().flatten()
+    return _machine(target, llvm.get_host_cpu_name(), features)
+
+
+def _machine(target: Any, cpu: str, features: str = "") -> Any:
     return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
+        cpu=cpu,
+        features=features,
         opt=3,
         reloc="static" if target.name.startswith("x86") else "default",
         codemodel="jitdefault",
@@ -70,6 +105,19 @@ def early_passes() -> Any:
     return passes
 
 
+def code_of_level(text: str) -> bytes:
+    """Object code of a module for the CPUs of `LEVEL`.
+
+    Raises
+    ------
+    RuntimeError
+        For text that this LLVM does not understand, and where it compiles for other CPUs only.
+    """
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    return _compiled(text, _machine(llvm.Target.from_triple(_LEVEL_TRIPLE), LEVEL))
+
+
 def compile_text(text: str) -> bytes:
     """Object code of a module for this CPU.
 
@@ -78,7 +126,10 @@ def compile_text(text: str) -> bytes:
     RuntimeError
         For text that this LLVM does not understand.
     """
-    machine = target_machine()
+    return _compiled(text, target_machine())
+
+
+def _compiled(text: str, machine: Any) -> bytes:
     module = llvm.parse_assembly(text)
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
@@ -97,7 +148,7 @@ def load(code: bytes, name: str, signature: Sequence[str]) -> Callable[[Sequence
     Parameters
     ----------
     code
-        From `compile_text`.
+        From `compile_text` or `code_of_level`.
     name
         Of the function in it; of one name, one can be loaded.
     """

@@ -22,6 +22,8 @@ each needs at least, as the driver counts: 1000 times the major and 10 times the
 INSTALL = "pip install 'drr-rate[cuda13]' (drivers from 580 on) or 'drr-rate[cuda12]' (from 525 on)"
 DRIVER = "install NVIDIA's driver, or on a cluster ask for a node with a GPU"
 
+LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
 # Of the driver's error codes (CUDA Driver API, enum cudaError_enum).
 NO_DEVICE, SYSTEM_DRIVER_MISMATCH, COMPAT_NOT_SUPPORTED = 100, 803, 804
 
@@ -54,8 +56,8 @@ class Detection:
 @cache
 def detect() -> Detection:
     """Look for a GPU, once a process; whatever is wrong with the installation, it is an answer."""
-    # Two looks that cost nothing come first: importing CuPy takes a second.
-    for look in (_package, _driver):
+    # Cheapest first: most machines have no driver, and importing CuPy takes a second.
+    for look in (_package, _library, _wheels, _driver):
         if (failed := look()) is not None:
             return failed
     try:
@@ -99,6 +101,10 @@ def _failed(stage: str, reason: str, fix: str) -> Detection:
 def _package() -> Detection | None:
     if importlib.util.find_spec("cupy") is None:
         return _failed("package", "CuPy is not installed", INSTALL)
+    return None
+
+
+def _wheels() -> Detection | None:
     wheels = _installed_wheels()
     if len(wheels) > 1:
         names = " and ".join(wheels)
@@ -108,7 +114,7 @@ def _package() -> Detection | None:
 
 
 def _installed_wheels() -> list[str]:
-    from importlib import metadata  # takes longer than all else here where there is no CuPy
+    from importlib import metadata  # takes longer than all else where there is no driver
 
     found = []
     for name in CUPY_WHEELS:
@@ -120,13 +126,17 @@ def _installed_wheels() -> list[str]:
     return found
 
 
+def _library() -> Detection | None:
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return _failed("driver", f"there is no NVIDIA driver ({LIBRARY} is not found)", DRIVER)
+    return None
+
+
 def _driver() -> Detection | None:
     """Ask the driver's library itself, which says more than CuPy does."""
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(library)
-    except OSError:
-        return _failed("driver", f"there is no NVIDIA driver ({library} is not found)", DRIVER)
+    driver = ctypes.CDLL(LIBRARY)
     version = ctypes.c_int(0)
     known = driver.cuDriverGetVersion(ctypes.byref(version)) == 0
     needed = max((CUPY_WHEELS[name] for name in _installed_wheels()), default=0)
