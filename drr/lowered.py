@@ -1,7 +1,8 @@
 """Make what is shipped of all kernels: `python -m drr.lowered`, or `make kernels`.
 
-That is LLVM text for any CPU, and machine code of it for the most common ones. What Numba makes of a kernel depends on the types it is called with. So everything that calls
-kernels is done once here, on small volumes, and the types of every call are noted.
+That is LLVM text for any CPU, and machine code of it for the most common ones. What Numba makes of
+a kernel depends on the types it is called with. So everything that calls kernels is done once here,
+on small volumes, and the types of every call are noted.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import int32, jit, uint64
+from drr.kernels.cpu.jit import int32, jit, uint8, uint64
 
 __all__ = ["Components", "Mask", "components", "dilate", "erode", "outermost", "shadow"]
 
@@ -17,39 +17,46 @@ Mask = NDArray[np.bool_]
 
 def dilate(mask: Mask, radii: tuple[int, int, int], *, cross: bool = False) -> Mask:
     """Dilation by a box of `radii` voxels (z, y, x), or by their cross; nothing lies outside."""
-    radii_y, radii_x = (min(radii[axis], mask.shape[axis] - 1) for axis in (1, 2))
-    # With room behind rows and planes the mask can be shifted as one row of bytes, which is
-    # fastest: nothing gets around into the next row.
-    nz, ny, nx = mask.shape
-    padded = np.zeros((nz, ny + radii_y, nx + radii_x), bool)
-    padded[:, :ny, :nx] = mask
-    source = padded.reshape(-1)
-    grown = source.copy()
-    row, plane = padded.shape[2], padded.shape[1] * padded.shape[2]
-    for pitch, radius in ((1, radii_x), (row, radii_y), (plane, min(radii[0], nz - 1))):
-        for shift in range(pitch, pitch * radius + 1, pitch):
-            grown[shift:] |= source[:-shift]
-            grown[:-shift] |= source[shift:]
-        if not cross and radius:
-            source = grown.copy()
-    return np.ascontiguousarray(grown.reshape(padded.shape)[:, :ny, :nx])
+    z, y, x = radii
+    if cross:
+        grown = mask.copy()
+        for arm in ((z, 0, 0), (0, y, 0), (0, 0, x)):
+            if any(arm):
+                grown |= dilate(mask, arm)
+        return grown
+    return _along_z(_in_planes(mask, y, x, inverted=False), z)
 
 
 def erode(mask: Mask, radii: tuple[int, int, int]) -> Mask:
     """Erosion by a box of `radii` voxels (z, y, x); the mask goes on beyond the array."""
-    return ~dilate(~mask, radii)
+    z, y, x = radii
+    eroded = _in_planes(mask, y, x, inverted=True)
+    return ~_along_z(~eroded, z) if z else eroded
+
+
+def _in_planes(mask: Mask, radius_y: int, radius_x: int, *, inverted: bool) -> Mask:
+    """Dilation of the mask, or of what is not in it, plane by plane."""
+    nz, ny, nx = mask.shape
+    radius_y, radius_x = min(radius_y, ny - 1), min(radius_x, nx - 1)
+    room = np.empty((2, (ny + 2 * radius_y) * (nx + 2 * radius_x)), np.uint8)
+    grown = np.empty(mask.shape, bool)
+    _dilate(_bytes(mask), nz, ny, nx, radius_y, radius_x, int(inverted), *room, _bytes(grown))
+    return grown
+
+
+def _along_z(mask: Mask, radius: int) -> Mask:
+    grown = mask
+    for shift in range(1, min(radius, len(mask) - 1) + 1):
+        grown = grown.copy() if grown is mask else grown
+        grown[shift:] |= mask[:-shift]
+        grown[:-shift] |= mask[shift:]
+    return grown
 
 
 def shadow(mask: Mask, *, backward: bool = False) -> Mask:
     """The mask and all behind it along the second axis (y), or with `backward` all in front."""
-    cast: Mask = np.array(mask, order="C")
-    step = 1
-    while step < mask.shape[1]:
-        if backward:
-            cast[:, :-step] |= cast[:, step:]
-        else:
-            cast[:, step:] |= cast[:, :-step]
-        step *= 2
+    cast = np.empty(mask.shape, bool)
+    _cast(_bytes(mask), *mask.shape, int(backward), _bytes(cast))
     return cast
 
 
@@ -131,30 +138,107 @@ def components(mask: Mask, *, planes: bool = False) -> Components:
     2008.
     """
     nz, ny, nx = mask.shape
-    # A run starts or stops where a voxel differs from the one before; every row gets an end.
-    padded = np.zeros(nz * ny * (nx + 1) + 1, bool)
-    padded[1:].reshape(nz * ny, nx + 1)[:, :nx] = mask.reshape(nz * ny, nx)
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    rows, starts, stops, numbers = np.empty((4, edges.size // 2), np.int32)
+    # Rows end with an empty voxel at least, and are whole words of eight.
+    words = nx // 8 + 1
+    padded = np.zeros((nz * ny, 8 * words), bool)
+    padded[:, :nx] = mask.reshape(nz * ny, nx)
+    edges = padded.view("<u8").reshape(-1)
+    count = np.zeros(1, np.int64)
+    _find_edges(edges, words, count)
+    rows, starts, stops, numbers = np.empty((4, count[0] // 2), np.int32)
     first = np.empty(nz * ny + 1, np.int64)
-    _find_runs(edges, nz * ny, nx + 1, rows, starts, stops, first)
+    _find_runs(edges, nz * ny, words, rows, starts, stops, first)
     sizes, found = np.zeros(rows.size, np.int64), np.zeros(1, np.int64)
     _join_runs(first, nz * ny, ny, int(planes), starts, stops, numbers, sizes, found)
     return Components((nz, ny, nx), rows, starts, stops, numbers, sizes[: found[0]].copy())
 
 
 @jit
-def _find_runs(edges, row_count, pitch, rows, starts, stops, first):
+def _dilate(mask, nz, ny, nx, radius_y, radius_x, inverted, one, other, out):
+    """A plane at a time, which stays in the cache; with room around, nothing gets into the next row.
+
+    Windows grow by their own length: each holds the maximum of two that overlap.
+    """
+    pitch = nx + 2 * radius_x
+    size = pitch * (ny + 2 * radius_y)
+    flip = uint8(inverted)
+    for z in range(nz):
+        for i in range(uint64(size)):
+            one[i] = 0
+        for y in range(ny):
+            old, new = uint64((z * ny + y) * nx), uint64((y + radius_y) * pitch + radius_x)
+            for x in range(uint64(nx)):
+                one[new + x] = mask[old + x] ^ flip
+        for axis in range(2):
+            length, step = (2 * radius_x + 1, 1) if axis == 0 else (2 * radius_y + 1, pitch)
+            grown = 1
+            while grown < length:
+                more = min(grown, length - grown)
+                end, ahead = uint64(size - more * step), uint64(more * step)
+                for i in range(end):
+                    other[i] = one[i] | one[i + ahead]
+                for i in range(end, uint64(size)):
+                    other[i] = one[i]
+                one, other = other, one
+                grown += more
+        for y in range(ny):
+            old, new = uint64(y * pitch), uint64((z * ny + y) * nx)
+            for x in range(uint64(nx)):
+                out[new + x] = one[old + x] ^ flip
+
+
+@jit
+def _cast(mask, nz, ny, nx, backward, out):
+    for z in range(nz):
+        for n in range(ny):
+            y = ny - 1 - n if backward else n
+            row = uint64((z * ny + y) * nx)
+            if n == 0:
+                for x in range(uint64(nx)):
+                    out[row + x] = mask[row + x]
+            else:
+                before = row + uint64(nx) if backward else row - uint64(nx)
+                for x in range(uint64(nx)):
+                    out[row + x] = mask[row + x] | out[before + x]
+
+
+@jit
+def _find_edges(words, per_row, count):
+    """Mark, in place, the voxels of eight a word that differ from the one before in their row."""
+    total = 0
+    for row in range(0, words.size, per_row):
+        before = uint64(0)
+        for n in range(per_row):
+            word = words[uint64(row + n)]
+            edges = word ^ (word << uint64(8) | before)
+            before = word >> uint64(56)
+            words[uint64(row + n)] = edges
+            while edges:
+                edges &= edges - uint64(1)
+                total += 1
+    count[0] = total
+
+
+@jit
+def _find_runs(edges, row_count, per_row, rows, starts, stops, first):
     """Runs between every other edge; `first[r]` becomes the first of row r."""
-    run = 0
+    run, inside = 0, 0
     for r in range(row_count):
         first[r] = run
-        begin = r * pitch
-        while run < rows.size and edges[2 * run] < begin + pitch:
-            rows[run] = r
-            starts[run] = edges[2 * run] - begin
-            stops[run] = edges[2 * run + 1] - begin
-            run += 1
+        for n in range(per_row):
+            word = edges[uint64(r * per_row + n)]
+            x = 8 * n
+            while word:
+                if word & uint64(1):
+                    if inside:
+                        rows[run] = r
+                        stops[run] = x
+                        run += 1
+                    else:
+                        starts[run] = x
+                    inside = 1 - inside
+                word >>= uint64(8)
+                x += 1
     first[row_count] = run
 
 

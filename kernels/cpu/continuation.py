@@ -109,16 +109,19 @@ def fill_sides(
         The last this much within the outline falls to the background.
     """
     threads = threads or available_cpus()
+    # By sector, for in most slices only few sectors grow.
+    order = np.argsort(sector, kind="stable")
+    places, radius, sector, share = (a[order] for a in (places, radius, sector, share))
     following = (sector + 1) % edge.size
     limit = (1 - share) * edge[sector] + share * edge[following]
-    where = radius, limit, sector, following, share
-    places = places.astype(np.int32)
+    first = np.searchsorted(sector, np.arange(edge.size + 1))
+    where = first, places.astype(np.int32), radius, limit, share
     flat, pitch = values.reshape(-1), values.shape[1] * values.shape[2]
-    tables = edge.size, outline.reshape(-1), inner.reshape(-1)
+    tables = edge.size, edge, outline.reshape(-1), inner.reshape(-1)
     constants = np.float32(outer), background, np.float32(fade)
 
     def task(start: int, stop: int) -> None:
-        _fill_sides(flat, pitch, places, *where, *tables, *constants, start, stop)
+        _fill_sides(flat, pitch, *where, *tables, *constants, start, stop)
 
     run(task, split(len(values), 4 * threads), threads)
 
@@ -260,21 +263,26 @@ def _blend_slices(first, second, third, weights, size, out, count, start, stop):
 
 @jit
 def _fill_sides(
-    values, pitch, places, radius, limit, sector, following, share, sectors, outline, inner,
+    values, pitch, first, places, radius, limit, share, sectors, edge, outline, inner,
     outer, background, fade, start, stop,
 ):  # fmt: skip
     one = f4(1)
     for z in range(start, stop):
-        first, line = uint64(z * pitch), z * sectors
-        for n in range(places.size):
-            a, b, f = line + sector[n], line + following[n], share[n]
-            reach = (one - f) * outline[a] + f * outline[b]
-            inside = reach - radius[n]
-            place = first + uint64(places[n])
-            if inside <= f4(0) or values[place] > background:
+        plane, line = uint64(z * pitch), z * sectors
+        for sector in range(sectors):
+            following = sector + 1 if sector + 1 < sectors else 0
+            a, b = line + sector, line + following
+            if outline[a] <= edge[sector] and outline[b] <= edge[following]:
                 continue
-            at_edge = (one - f) * inner[a] + f * inner[b]
-            tissue = outer + inside / (reach - limit[n]) * (at_edge - outer)
-            part = inside / fade if inside < fade else one
-            value = f4(background) + part * (tissue - f4(background))
-            values[place] = np.int16(np.floor(value + f4(0.5)))
+            for n in range(first[sector], first[sector + 1]):
+                f = share[n]
+                reach = (one - f) * outline[a] + f * outline[b]
+                inside = reach - radius[n]
+                place = plane + uint64(places[n])
+                if inside <= f4(0) or values[place] > background:
+                    continue
+                at_edge = (one - f) * inner[a] + f * inner[b]
+                tissue = outer + inside / (reach - limit[n]) * (at_edge - outer)
+                part = inside / fade if inside < fade else one
+                value = f4(background) + part * (tissue - f4(background))
+                values[place] = np.int16(np.floor(value + f4(0.5)))

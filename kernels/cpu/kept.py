@@ -115,12 +115,8 @@ class Kept:
     def between(self, first: NDArray[np.int32], end: NDArray[np.int32]) -> Kept:
         """What is kept in the columns from `first` to `end`, `(rows,)`, of each row."""
         runs = self.runs.copy()
-        count = np.arange(MOST) < runs[..., :1]
-        for n in (1, 2):
-            bounds = runs[..., n::2]
-            np.clip(
-                bounds, first[:, None], np.maximum(end, first)[:, None], out=bounds, where=count
-            )
+        limits = (bounds.astype(np.int32) for bounds in (first, np.maximum(end, first)))
+        _limit(runs.reshape(-1), *limits)
         return replace(self, runs=runs)
 
 
@@ -206,6 +202,15 @@ def _keep(
                 group * rows * ENTRY, spans, counts, 3 * k + 2,
             )  # fmt: skip
             group += 1
+
+
+@jit
+def _limit(runs, first, end):
+    for row in range(runs.size // ENTRY):
+        low, high = first[row % first.size], end[row % first.size]
+        entry = row * ENTRY
+        for at in range(entry + 1, entry + 1 + 2 * runs[entry]):
+            runs[at] = min(max(runs[at], low), high)
 
 
 @jit
