@@ -183,8 +183,8 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
         factors,
         floor=int(p["floor_hu"]),
         ceiling=int(p["ceiling_hu"]),
-        # Two slices and two rows of a block tell enough of it.
-        every=(-(-factors[0] // 2), -(-factors[1] // 2)),
+        # One slice and two rows of a block tell enough of it.
+        every=(factors[0], -(-factors[1] // 2)),
         threads=threads,
     )
     # In adult mm: all lengths below scale with the patient.

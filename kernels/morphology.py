@@ -155,7 +155,7 @@ def components(mask: Mask, *, planes: bool = False) -> Components:
 
 @jit
 def _dilate(mask, nz, ny, nx, radius_y, radius_x, inverted, one, other, out):
-    """A plane at a time, which stays in the cache; with room around, nothing gets into the next row.
+    """A plane at a time, which stays in the cache, with room around, so that rows do not mix.
 
     Windows grow by their own length: each holds the maximum of two that overlap.
     """

@@ -35,7 +35,7 @@ def block_means(
         Values are clamped to this range before they are averaged, so that neither padding nor
         metal outweighs its neighbours. The maxima are of the values as they are.
     every
-        Look at every so-manieth slice and row of a block only, from its first on.
+        Look at every so-manieth slice and row of a block only, in the middle of so many each.
     threads
         CPU threads; all available ones by default.
 
@@ -83,8 +83,9 @@ def _block_means(
         z0, z1, y0, y1 = k * fz, min(k * fz + fz, nz), j * fy, min(j * fy + fy, ny)
         # A voxel of each cache line of the next rows: the memory is on its way when they are due.
         seen = int16(0)
+        z0 += (min(dz, z1 - z0) - 1) // 2
         for z in range(z0, z1, dz):
-            for y in range(y1, min(y1 + fy, ny), dy):
+            for y in range(y1 + (min(dy, fy) - 1) // 2, min(y1 + fy, ny), dy):
                 row = uint64((z * ny + y) * nx)
                 for x in range(uint64(0), width, uint64(LINE)):
                     seen |= flat[row + x]
@@ -93,6 +94,7 @@ def _block_means(
             total[x] = 0
             highest[x] = -32768
         rows = 0
+        y0 += (min(dy, y1 - y0) - 1) // 2
         for z in range(z0, z1, dz):
             for y in range(y0, y1, dy):
                 row = uint64((z * ny + y) * nx)
