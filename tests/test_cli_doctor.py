@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import drr
 import drr.projector
 from drr.cli import doctor, main
+from drr.kernels.cpu import native
 from drr.kernels.cuda.detect import STAGES
 
 
@@ -40,6 +41,14 @@ def test_text_shows_no_personal_path() -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1].split() == ["result", "ok"]
     assert str(Path.home()) not in result.stdout
+
+
+@pytest.mark.parametrize("level", [True, False])
+def test_where_the_kernels_come_from(level: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "has_level", lambda: level)
+    lines = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()
+    (line,) = (line for line in lines if line.startswith("kernels "))
+    assert ("as shipped, for x86-64-v3" in line) == level
 
 
 def test_recorded_mean_is_that_of_the_exact_chords() -> None:

@@ -137,9 +137,11 @@ def _cgroup_limit() -> float | None:
 
 def _cache() -> dict[str, Any]:
     from drr.kernels.cpu.jit import cache_folder
+    from drr.kernels.cpu.native import LEVEL, has_level
 
     folder = cache_folder()
     return {
+        "shipped_for": LEVEL if has_level() else None,
         "folder": None if folder is None else _without_home(str(folder)),
         "writable": folder is not None,
     }
@@ -265,9 +267,13 @@ def _cpu_rows(part: dict[str, Any]) -> Rows:
 
 
 def _cache_rows(part: dict[str, Any]) -> Rows:
+    level = part["shipped_for"]
+    origin = f"machine code as shipped, for {level}" if level else "compiled on their first use"
     if part["writable"]:
-        return [("cache", f"{part['folder']} (writable)")]
-    return [("cache", "no writable folder: kernels are compiled anew by every process")]
+        cache = f"{part['folder']} (writable)"
+    else:
+        cache = "no writable folder: what is compiled is compiled anew by every process"
+    return [("kernels", origin), ("cache", cache)]
 
 
 def _backend_rows(part: dict[str, Any]) -> Rows:
