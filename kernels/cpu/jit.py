@@ -25,9 +25,12 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile
 
 __all__ = [
     "Deferred",
@@ -234,13 +237,21 @@ def machine_code(kernel: Kernel, signature: Signature) -> bytes:
 
 def shipped(name: str) -> bytes | None:
     """What was shipped under this name, or None."""
-    import zipfile
+    from zipfile import BadZipFile
 
     try:
-        with zipfile.ZipFile(LOWERED) as archive:
-            return archive.read(name)
-    except (OSError, KeyError, zipfile.BadZipFile):
+        return _archive(LOWERED).read(name)
+    except (OSError, KeyError, BadZipFile):
         return None
+
+
+@functools.lru_cache(maxsize=1)
+def _archive(path: Path) -> ZipFile:
+    """In memory, so that the file can be replaced."""
+    import io
+    from zipfile import ZipFile
+
+    return ZipFile(io.BytesIO(path.read_bytes()))
 
 
 def _read(path: Path) -> bytes | None:
