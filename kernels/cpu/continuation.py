@@ -111,11 +111,12 @@ def fill_sides(
     threads = threads or available_cpus()
     # By sector, for in most slices only few sectors grow.
     order = np.argsort(sector, kind="stable")
-    places, radius, sector, share = (a[order] for a in (places, radius, sector, share))
+    places, radius = places[order].astype(np.int32), radius[order]
+    sector, share = sector[order], share[order]
     following = (sector + 1) % edge.size
     limit = (1 - share) * edge[sector] + share * edge[following]
     first = np.searchsorted(sector, np.arange(edge.size + 1))
-    where = first, places.astype(np.int32), radius, limit, share
+    where = first, places, radius, limit, share
     flat, pitch = values.reshape(-1), values.shape[1] * values.shape[2]
     tables = edge.size, edge, outline.reshape(-1), inner.reshape(-1)
     constants = np.float32(outer), background, np.float32(fade)
