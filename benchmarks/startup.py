@@ -4,9 +4,9 @@
 
 `cold` has an empty cache of compiled kernels, `warm` a full one. `cold, other CPU` cannot use the
 machine code that is shipped, only the text for LLVM; `cold, source changed` has neither, as after
-an edit of the kernels, so that Numba is needed. The
-scan is a synthetic thorax of 64^3 voxels as .nii.gz; its picture is PA in the film look. Everything
-is timed in turn, round after round; medians count, and minima are what an idle machine would show.
+an edit of the kernels, so that Numba is needed. The scan is a synthetic thorax of 64^3 voxels as
+.nii.gz; its picture is PA in the film look. Everything is timed in turn, round after round; medians
+count, and minima are what an idle machine would show.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from drr.datasets.phantom import thorax
 
 COMMAND = "import drr.cli; drr.cli.main()"
 OTHER_CPU = "from drr.kernels.cpu import native; native.has_level = lambda: False; "
-WITHOUT_TEXT = "from drr.kernels.cpu import jit; jit.LOWERED = jit.LOWERED / 'none'; "
+NOTHING_SHIPPED = "from drr.kernels.cpu import jit; jit.LOWERED = jit.LOWERED / 'none'; "
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
         "drr project, warm": lambda: python(COMMAND, *project),
         "drr project, cold": lambda: cold(COMMAND),
         "drr project, cold, other CPU": lambda: cold(OTHER_CPU + COMMAND),
-        "drr project, cold, source changed": lambda: cold(WITHOUT_TEXT + COMMAND),
+        "drr project, cold, source changed": lambda: cold(NOTHING_SHIPPED + COMMAND),
     }
     times: dict[str, list[float]] = {task: [] for task in tasks}
     python(COMMAND, *project)

@@ -31,7 +31,7 @@ def erode(mask: Mask, radii: tuple[int, int, int]) -> Mask:
     """Erosion by a box of `radii` voxels (z, y, x); the mask goes on beyond the array."""
     z, y, x = radii
     eroded = _in_planes(mask, y, x, inverted=True)
-    return ~_along_z(~eroded, z) if z else eroded
+    return eroded if z == 0 else ~_along_z(~eroded, z)
 
 
 def _in_planes(mask: Mask, radius_y: int, radius_x: int, *, inverted: bool) -> Mask:
@@ -45,9 +45,10 @@ def _in_planes(mask: Mask, radius_y: int, radius_x: int, *, inverted: bool) -> M
 
 
 def _along_z(mask: Mask, radius: int) -> Mask:
-    grown = mask
+    if radius == 0:
+        return mask
+    grown = mask.copy()
     for shift in range(1, min(radius, len(mask) - 1) + 1):
-        grown = grown.copy() if grown is mask else grown
         grown[shift:] |= mask[:-shift]
         grown[:-shift] |= mask[shift:]
     return grown

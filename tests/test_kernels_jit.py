@@ -209,10 +209,12 @@ def test_bounds_are_checked_when_asked_for(tmp_path):
     assert "IndexError" in done.stderr
 
 
-LINUX = pytest.mark.skipif(not native.has_level(), reason="not a machine that code is shipped for")
+WITH_CODE = pytest.mark.skipif(
+    not native.has_level(), reason="not a machine that code is shipped for"
+)
 
 
-@LINUX
+@WITH_CODE
 def test_shipped_code_is_not_compiled(sample, tmp_path, monkeypatch):
     from drr.kernels.cpu import lowering
 
@@ -243,7 +245,7 @@ def test_shipped_code_is_not_used_on_other_machines(sample, tmp_path, monkeypatc
     assert out.tolist() == [2.5, 4.5, 6.5]
 
 
-@LINUX
+@WITH_CODE
 def test_shipped_code_and_code_of_this_cpu_make_the_same_images():
     script = """
     import hashlib, sys

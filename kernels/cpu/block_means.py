@@ -83,7 +83,7 @@ def _block_means(
         z0, z1, y0, y1 = k * fz, min(k * fz + fz, nz), j * fy, min(j * fy + fy, ny)
         # A voxel of each cache line of the next rows: the memory is on its way when they are due.
         seen = int16(0)
-        z0 += (min(dz, z1 - z0) - 1) // 2
+        z0, y0 = z0 + (min(dz, z1 - z0) - 1) // 2, y0 + (min(dy, y1 - y0) - 1) // 2
         for z in range(z0, z1, dz):
             for y in range(y1 + (min(dy, fy) - 1) // 2, min(y1 + fy, ny), dy):
                 row = uint64((z * ny + y) * nx)
@@ -94,7 +94,6 @@ def _block_means(
             total[x] = 0
             highest[x] = -32768
         rows = 0
-        y0 += (min(dy, y1 - y0) - 1) // 2
         for z in range(z0, z1, dz):
             for y in range(y0, y1, dy):
                 row = uint64((z * ny + y) * nx)

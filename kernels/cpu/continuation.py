@@ -67,10 +67,16 @@ def may_be_filled(
 
     Parameters are those of `fill_sides`.
     """
-    following = (sector + 1) % edge.size
-    limit = (1 - share) * edge[sector] + share * edge[following]
     reach = outline.max(axis=0)
-    return np.asarray((radius > limit) & (radius < np.maximum(reach[sector], reach[following])))
+    furthest = np.maximum(reach, np.roll(reach, -1))
+    return np.asarray((radius > _edge_at(edge, sector, share)) & (radius < furthest[sector]))
+
+
+def _edge_at(
+    edge: NDArray[np.float32], sector: NDArray[np.int16], share: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The edge on the way from each sector to the next."""
+    return (1 - share) * edge[sector] + share * edge[(sector + 1) % edge.size]
 
 
 def fill_sides(
@@ -113,8 +119,7 @@ def fill_sides(
     order = np.argsort(sector, kind="stable")
     places, radius = places[order].astype(np.int32), radius[order]
     sector, share = sector[order], share[order]
-    following = (sector + 1) % edge.size
-    limit = (1 - share) * edge[sector] + share * edge[following]
+    limit = _edge_at(edge, sector, share)
     first = np.searchsorted(sector, np.arange(edge.size + 1))
     where = first, places, radius, limit, share
     flat, pitch = values.reshape(-1), values.shape[1] * values.shape[2]

@@ -13,7 +13,7 @@ from functools import cache
 __all__ = ["CUPY_WHEELS", "STAGES", "Detection", "detect"]
 
 STAGES = ("package", "driver", "import", "device", "compiler", "kernel")
-"""In the order in which they are tried."""
+"""In the order in which they are tried; but wheels that clash are looked for where a driver is."""
 
 CUPY_WHEELS = {"cupy-cuda12x": 12000, "cupy-cuda13x": 13000, "cupy": 0}
 """Distributions of CuPy, of which one may be installed, and the CUDA version of the driver that
