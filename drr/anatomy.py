@@ -117,7 +117,7 @@ class Anatomy:
         points.flags.writeable = False
         return points
 
-    @property
+    @cached_property
     def thorax_center(self) -> tuple[float, float, float]:
         """LPS mm of the middle of the lungs' box, or of the body's where there are no lungs."""
         box = self.body_box if self.lungs_box is None else self.lungs_box
@@ -133,6 +133,10 @@ class Anatomy:
         points = _outer_corners(self.body, self.affine)
         points.flags.writeable = False
         return points
+
+    @cached_property
+    def _world_to_block(self) -> NDArray[np.float64]:
+        return np.linalg.inv(self.affine)
 
     def support(self, direction: ArrayLike) -> float:
         """How far the body reaches in a direction.
@@ -151,8 +155,8 @@ class Anatomy:
 
     def contains(self, point: ArrayLike) -> bool:
         """Whether a `(3,)` LPS point in mm lies in a block of the body."""
-        homogeneous = np.append(np.asarray(point, dtype=np.float64), 1.0)
-        x, y, z = np.floor(np.linalg.solve(self.affine, homogeneous)[:3] + 0.5)
+        to_block = self._world_to_block
+        x, y, z = np.floor(to_block[:3, :3] @ np.asarray(point, float) + to_block[:3, 3] + 0.5)
         kz, ky, kx = self.body.shape
         if not (0 <= x < kx and 0 <= y < ky and 0 <= z < kz):
             return False

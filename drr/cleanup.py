@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from drr.anatomy import ANATOMY_PARAMETERS, Anatomy, check_anatomy, find_anatomy
 from drr.errors import VolumeError
 from drr.extension import (
+    End,
     Extension,
     Margins,
     continue_ends,
     fill_margins,
     fill_sides_apart,
     margins,
-    slices_repeated,
 )
 from drr.kernels.cpu.cut import cut
 from drr.kernels.cpu.kept import keep
@@ -159,17 +159,12 @@ def clean_in_parts(
         kept = kept.between(sides[0].bounds[:, 1], sides[1].bounds[:, 0])
         notes.append(added.outline.note)
     below, above = (np.empty((n, rows, columns), np.int16) for n in (bz, az))
-    nz = volume.shape[0]
-    count = slices_repeated(nz, volume.spacing)
-    last = []
-    for start, stop in ((0, count if bz else 0), (nz - (count if az else 0), nz)):
-        slices = kept.slices(start, stop)
-        for side in sides:
-            side.copy_to(slices, start)
-        last.append(slices)
-    ends = [("below", last[0], below[::-1]), ("above", last[1][::-1], above)]
+    parts, nz = Parts(below, kept, above, sides), volume.shape[0]
+    ends = [
+        End("below", nz, lambda n, *to: parts.mean_slice(0, n, *to), below[::-1]),
+        End("above", nz, lambda n, *to: parts.mean_slice(nz - n, nz, *to), above),
+    ]
     notes += continue_ends(ends, volume.spacing, threads=threads)
-    parts = Parts(below, kept, above, sides)
     return volume.in_parts(parts, added.affine(volume), notes=(*volume.notes, *notes))
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from drr.volume import Volume
 __all__ = [
     "CONTINUATION_PARAMETERS",
     "EXTENSION_PARAMETERS",
+    "End",
     "Extension",
     "Margins",
     "continue_ends",
@@ -37,7 +38,6 @@ __all__ = [
     "fill_margins",
     "fill_sides_apart",
     "margins",
-    "slices_repeated",
 ]
 
 EXTENSION_PARAMETERS = {
@@ -241,7 +241,10 @@ def fill_margins(
         columns = added.outline.columns(volume, shape, start)
         added.outline.fill(scan, columns, inner, threads=threads)
         notes.append(added.outline.note)
-    ends = [("below", scan, out[:bz][::-1]), ("above", scan[::-1], out[bz + nz :])]
+    ends = [
+        End("below", nz, lambda n, *to: mean_slice(scan[:n], *to), out[:bz][::-1]),
+        End("above", nz, lambda n, *to: mean_slice(scan[nz - n :], *to), out[bz + nz :]),
+    ]
     notes += continue_ends(ends, volume.spacing, threads=threads)
     return replace(volume, hu=out, affine=added.affine(volume), notes=(*volume.notes, *notes))
 
@@ -272,60 +275,63 @@ def fill_sides_apart(
     return sides[0], sides[1]
 
 
-def slices_repeated(slices: int, spacing: NDArray[np.float64]) -> int:
-    """How many of so many slices `continue_ends` looks at."""
-    return min(slices, max(1, round(EXTENSION_PARAMETERS["mean_mm"] / float(spacing[2]))))
-
-
-def continue_ends(
-    ends: Sequence[tuple[str, NDArray[np.int16], NDArray[np.int16]]],
-    spacing: NDArray[np.float64],
-    *,
-    threads: int | None = None,
-) -> list[str]:
-    """Fill the slices beyond the ends of a scan, and say so.
+class End(NamedTuple):
+    """An end of a scan, to be continued.
 
     Parameters
     ----------
-    ends
-        Where each is (`below` or `above`), the scan's slices and those to fill, both counted from
-        the end on, `(n, ny, nx)` int16.
-    spacing
-        `(3,)` mm along x, y and z.
+    name
+        `below` or `above`.
+    slices
+        How many the scan has.
+    mean
+        Writes the mean of so many slices from the end on, their HU clamped to a least and a
+        greatest, to `(ny, nx)` float32.
+    out
+        `(n, ny, nx)` int16: the slices to fill, counted from the end on.
     """
-    ends = [end for end in ends if len(end[2])]
+
+    name: str
+    slices: int
+    mean: Callable[[int, int, int, NDArray[np.float32]], None]
+    out: NDArray[np.int16]
+
+
+def continue_ends(
+    ends: Sequence[End], spacing: NDArray[np.float64], *, threads: int | None = None
+) -> list[str]:
+    """Fill the slices beyond the ends of a scan, and say so; `spacing` is `(3,)` mm, x, y, z."""
+    ends = [end for end in ends if len(end.out)]
     blends: list[Any] = [None] * len(ends)
 
     def task(start: int, stop: int) -> None:
         for k in range(start, stop):
-            _, inward, outward = ends[k]
-            blends[k] = _blend(inward, len(outward), spacing)
+            blends[k] = _blend(ends[k], spacing)
 
     run(task, [(k, k + 1) for k in range(len(ends))], threads or available_cpus())
     notes = []
-    for (name, _, outward), blend in zip(ends, blends, strict=True):
-        slices, weights = blend
-        blend_slices(slices, weights, outward, threads=threads)
+    for end, (slices, weights) in zip(ends, blends, strict=True):
+        blend_slices(slices, weights, end.out, threads=threads)
         notes.append(
-            f"extension: {len(outward) * float(spacing[2]):.0f} mm {name} the scan repeat its last "
-            "slices, blurred with the distance; they are not anatomy"
+            f"extension: {len(end.out) * float(spacing[2]):.0f} mm {end.name} the scan repeat its "
+            "last slices, blurred with the distance; they are not anatomy"
         )
     return notes
 
 
 def _blend(
-    inward: NDArray[np.int16], added: int, spacing: NDArray[np.float64]
+    end: End, spacing: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the slices beyond an end are sums of, and the weights; all count from the end."""
     p = EXTENSION_PARAMETERS
-    count = slices_repeated(len(inward), spacing)
-    ny, nx = inward.shape[1:]
+    added, ny, nx = end.out.shape
+    count = min(end.slices, max(1, round(p["mean_mm"] / float(spacing[2]))))
     # One piece of memory for all: new memory costs about as much as what is done in it.
     room = np.empty((7, ny, nx), np.float32)
     last, mean, blurred = slices = room[:3]
     limits = int(p["lowest_hu"]), int(p["highest_hu"])
-    mean_slice(inward[:1], *limits, last)
-    mean_slice(inward[:count], *limits, mean)
+    end.mean(1, *limits, last)
+    end.mean(count, *limits, mean)
     inside = _filled(mean > p["tissue_hu"])
     _blur_inside(mean, inside, p["blur_mm"] / spacing[1::-1], blurred, room[3:])
     distance = (1 + np.arange(added)) * float(spacing[2])

@@ -258,12 +258,15 @@ def film_for(
     low, high = p["air"]
     body = np.clip((samples - low) / (high - low), 0, 1)
     lungs = np.zeros_like(body) if anatomy.lungs is None else _lungs_shadow(anatomy, coarse)
+    # Sorted once for both levels.
+    order = np.argsort(samples, axis=None, kind="stable")
+    ascending, body, lungs = (a.ravel()[order] for a in (samples, body, lungs))
     if lungs.any():
         # Squared: what counts is where there is much lung and little else.
-        lung = _level(samples, body * lungs**2, p["lung_between"])
+        lung = _level(ascending, body * lungs**2, p["lung_between"])
     else:
-        lung = _level(samples, body, p["thin_between"])
-    dense = max(_level(samples, body, p["dense_between"]), lung + p["smallest_range"])
+        lung = _level(ascending, body, p["thin_between"])
+    dense = max(_level(ascending, body, p["dense_between"]), lung + p["smallest_range"])
     lung_x, dense_x = curve._position(p["lung_grey"]), curve._position(p["dense_grey"])
     span = (dense - lung) / (dense_x - lung_x)
     black = lung - lung_x * span
@@ -335,15 +338,14 @@ def _lungs_shadow(anatomy: Anatomy, geometry: Geometry) -> NDArray[np.float64]:
 
 
 def _level(
-    values: NDArray[np.float64], weights: NDArray[np.float64], between: tuple[float, float]
+    ascending: NDArray[np.float64], weights: NDArray[np.float64], between: tuple[float, float]
 ) -> float:
-    """Weighted mean of what lies between two quantiles: robust, and without jumps."""
+    """Weighted mean of the values between two quantiles: robust, and without jumps."""
     if not weights.any():
         return 0.0
-    order = np.argsort(values, axis=None, kind="stable")
-    reached = np.cumsum(weights.ravel()[order])
+    reached = np.cumsum(weights)
     shares = np.diff(np.clip(reached / reached[-1], *between), prepend=between[0])
-    return float(shares @ values.ravel()[order] / shares.sum())
+    return float(shares @ ascending / shares.sum())
 
 
 def _number(name: str, value: Any) -> float:

@@ -12,8 +12,8 @@ from drr.kernels.cpu.vectors import (
     any_from,
     exchange_block,
     hat,
+    larger,
     load,
-    positive,
     ramp,
     splat,
     store,
@@ -46,7 +46,7 @@ def test_arithmetic_rounds_lane_by_lane_as_numpy_does():
 
 @jit
 def functions(a, number, out):
-    store(out, 0, positive(load(a, 0)))
+    store(out, 0, larger(load(a, 0), splat(float32(0))))
     store(out, LANES, hat(load(a, 0)))
     store(out, 2 * LANES, unit(load(a, 0)))
     store(out, 3 * LANES, splat(number))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import float32, int16, int32, jit, uint64
+from drr.kernels.cpu.jit import float32, int16, jit, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 
 __all__ = ["block_means"]
@@ -50,9 +50,9 @@ def block_means(
     threads = threads or available_cpus()
     # Sums of columns of voxels in as few bits as they fit: vectors take more of them at a time.
     rows = -(-factors[0] // every[0]) * -(-factors[1] // every[1])
-    fits = rows * max(abs(floor), abs(ceiling)) < 2**15
+    fits = rows * factors[2] * max(abs(floor), abs(ceiling)) < 2**15
     sums = np.int16 if fits else np.int32
-    padded = shape[2] * factors[2]
+    padded = (shape[2] + 1) * factors[2]
 
     def task(start: int, stop: int) -> None:
         _block_means(
@@ -60,6 +60,7 @@ def block_means(
             *(np.int16(floor), np.int16(ceiling), *shape[1:]),
             # A last block that holds fewer voxels is filled up with values that change nothing.
             *(np.zeros(padded, sums), np.full(padded, -32768, np.int16), np.zeros(1, np.int16)),
+            *(np.empty(padded, sums), np.empty(padded, np.int16)),
             *(means.reshape(-1), maxima.reshape(-1), start, stop),
         )
 
@@ -71,11 +72,12 @@ def block_means(
 @jit
 def _block_means(
     flat, nz, ny, nx, fz, fy, fx, dz, dy, low, high, by, bx, total, highest,
-    ahead, means, maxima, start, stop,
+    ahead, block_total, block_highest, means, maxima, start, stop,
 ):  # fmt: skip
     """Of planes of blocks, one row of blocks at a time: `total` and `highest` are of its columns.
 
-    Rows are summed before columns. With unsigned indices such loops become vector instructions.
+    Rows are summed before columns, and as many columns as a block has from each one on, of which
+    few are needed. With unsigned indices such loops become vector instructions.
     """
     width, factor = uint64(nx), uint64(fx)
     for block_row in range(start * by, stop * by):
@@ -102,13 +104,15 @@ def _block_means(
                     total[x] += min(max(value, low), high)
                     highest[x] = max(highest[x], value)
                 rows += 1
-        x = uint64(0)
+        columns = uint64(bx * fx)
+        for x in range(columns):
+            block_total[x] = total[x]
+            block_highest[x] = highest[x]
+        for d in range(uint64(1), factor):
+            for x in range(columns):
+                block_total[x] += total[x + d]
+                block_highest[x] = max(block_highest[x], highest[x + d])
         for i in range(bx):
-            s, m, end = int32(0), int16(-32768), x + factor
-            while x < end:
-                s += total[x]
-                m = max(m, highest[x])
-                x += uint64(1)
-            columns = min(fx, nx - i * fx)
-            means[uint64(block_row * bx + i)] = int16(float32(s) / float32(rows * columns))
-            maxima[uint64(block_row * bx + i)] = m
+            count = float32(rows * min(fx, nx - i * fx))
+            means[uint64(block_row * bx + i)] = int16(float32(block_total[uint64(i * fx)]) / count)
+            maxima[uint64(block_row * bx + i)] = block_highest[uint64(i * fx)]

@@ -198,13 +198,18 @@ def _array_type(dtype: np.dtype, dimensions: int, contiguous: bool) -> str:
 def _type_of(argument: Any) -> str:
     if isinstance(argument, np.ndarray):
         return _array_type(argument.dtype, argument.ndim, argument.flags.c_contiguous)
-    if isinstance(argument, float) and not isinstance(argument, np.generic):
+    return _number_type(type(argument))
+
+
+@functools.lru_cache(maxsize=256)
+def _number_type(kind: type) -> str:
+    if issubclass(kind, np.number):
+        return np.dtype(kind).name
+    if issubclass(kind, float):
         return "float64"
-    if isinstance(argument, bool | int | np.bool_):
+    if issubclass(kind, int | np.bool_):
         return "int64"
-    if isinstance(argument, np.number):
-        return argument.dtype.name
-    raise TypeError(f"kernels take arrays and numbers, not {type(argument).__name__}")
+    raise TypeError(f"kernels take arrays and numbers, not {kind.__name__}")
 
 
 def machine_code(kernel: Kernel, signature: Signature) -> bytes:

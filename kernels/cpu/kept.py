@@ -16,21 +16,23 @@ from drr.kernels.cpu.cut import (
     cut,
     gather,
     judge,
+    looked_at,
     nearness,
 )
-from drr.kernels.cpu.jit import int32, jit, uint8, uint64
+from drr.kernels.cpu.jit import float32 as f4
+from drr.kernels.cpu.jit import int32, int64, jit, uint8, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.kernels.cpu.vectors import LANES
 from drr.kernels.morphology import Mask
 
-__all__ = ["ENTRY", "Kept", "keep"]
+__all__ = ["ENTRY", "Kept", "add_excess", "keep"]
 
 # Runs of voxels that a row may have: a body and two arms need three, ragged skin a few more.
 MOST = 12
 # Numbers that tell of a row: how many runs, and where each begins and ends.
 ENTRY = 2 * MOST + 1
-# Of what is outside, every so-manieth row of the first slice of a plane of blocks is counted.
-EVERY = 4
+# Of what is outside, about so many rows are counted: of a few slices, all.
+COUNTED = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,20 @@ class Kept:
             *(*limits, out.reshape(-1), out.shape[2], len(out)),
         )
 
+    def add_excess(
+        self, total: NDArray[np.float32], start: int, stop: int, low: int, high: int
+    ) -> None:
+        """Add slices, clamped and less the background, to `(rows, columns)` sums."""
+        y0, x0, _, _ = self.box
+        _, ny, nx = self.values.shape
+        add_excess(
+            *(self.values.reshape(-1), (start * ny + y0) * nx + x0, nx, ny * nx),
+            *(self.runs.reshape(-1), self.groups[start:stop], *total.shape),
+            np.int16(self.parameters["padding"]),
+            *(np.float32(v) for v in (low, high, self.parameters["background"])),
+            total.reshape(-1),
+        )
+
     def at(self, y: NDArray[np.integer], x: NDArray[np.integer]) -> NDArray[np.int16]:
         """`(nz, n)` int16: in every slice, what is kept at rows and columns of the box."""
         found = np.empty((len(self.values), y.size), np.int16)
@@ -147,6 +163,7 @@ def keep(
     _, _, rows, _ = box
     runs = np.empty((len(mask) * of_plane, rows, ENTRY), np.int32)
     counts = np.zeros((len(mask), 3), np.int64)
+    every = 1 + len(mask) * ny // COUNTED
     classes = block_classes(mask, factors, values.shape, lanes)
     near = nearness(factors)
     tissue, rise, air = (parameters[name] for name in ("tissue", "rise", "air"))
@@ -156,7 +173,7 @@ def keep(
         _keep(
             *(values.reshape(-1), *values.shape, classes.reshape(-1), *mask.shape[1:]),
             *(*factors, together, lanes, tissue, rise, air),
-            *(np.int16(parameters["padding"]), np.int16(parameters["dense"]), *near),
+            *(np.int16(parameters["padding"]), np.int16(parameters["dense"]), every, *near),
             *(np.empty(ny * nx + LANES, np.float32), np.empty(ny * nx, np.uint8)),
             *(*box[:3], runs.reshape(-1), of_plane),
             *(np.empty(2 * mask.shape[2] + 1, np.int64), counts.reshape(-1), start, stop),
@@ -173,7 +190,7 @@ def keep(
 @jit
 def _keep(
     flat, nz, ny, nx, classes, by, bx, fz, fy, fx, together, lanes, tissue, rise, air,
-    padding, dense, near_y, near_x, seen, judged, y0, x0, rows, runs, of_plane,
+    padding, dense, every, near_y, near_x, seen, judged, y0, x0, rows, runs, of_plane,
     spans, counts, start, stop,
 ):  # fmt: skip
     """Judge planes of blocks as `cut` does, and write down the runs that are kept.
@@ -186,7 +203,7 @@ def _keep(
         group = k * of_plane
         _count_outside(
             flat, classes, first, by, bx, fy, fx, ny, nx, k * fz, end - k * fz, padding, dense,
-            counts, 3 * k,
+            every, k % every, counts, 3 * k,
         )  # fmt: skip
         for z0 in range(k * fz, end, together):
             z1 = min(z0 + together, end)
@@ -195,7 +212,7 @@ def _keep(
             )  # fmt: skip
             judge(
                 seen, judged, classes, first, by, bx, fy, fx, ny, nx,
-                lanes, z1 - z0, tissue, rise, air, near_y, near_x,
+                lanes, looked_at(z0, z1), tissue, rise, air, near_y, near_x,
             )  # fmt: skip
             _write_runs(
                 classes, first, bx, fy, fx, ny, nx, judged, y0, x0, rows, runs,
@@ -235,6 +252,25 @@ def _paint(
                 cursor = max(end, cursor)
             for x in range(uint64(line + cursor), uint64(line + width)):
                 out[x] = background
+
+
+@jit
+def add_excess(
+    flat, at, stride, plane, runs, groups, rows, columns, padding, low, high, background, total
+):  # fmt: skip
+    """Add up what is kept of slices, clamped, less the background, row by row."""
+    for row in range(rows):
+        for slice_ in range(groups.size):
+            entry = (groups[slice_] * rows + row) * ENTRY
+            here = at + slice_ * plane + row * stride
+            for n_run in range(runs[entry]):
+                begin = max(runs[entry + 1 + 2 * n_run], 0)
+                end = min(runs[entry + 2 + 2 * n_run], columns)
+                old, new = uint64(here + begin), uint64(row * columns + begin)
+                for x in range(uint64(max(end - begin, 0))):
+                    value = flat[old + x]
+                    excess = min(max(f4(value), low), high) - background
+                    total[new + x] += excess if value > padding else f4(0)
 
 
 @jit
@@ -287,16 +323,19 @@ def _write_runs(
                         runs[entry + 2 * n + 2] = at - x0
                     n, begin = n + 1, -1
             else:
-                for x in range(at, spans[span + 2]):
-                    gone = judged[uint64(line + x)] & uint8(1) != 0
-                    if gone == (begin < 0):
-                        continue
-                    if not gone:
-                        begin = x
+                x, stop = uint64(line + at), uint64(line + spans[span + 2])
+                while True:
+                    gone = uint8(begin < 0)
+                    while x < stop and judged[x] & uint8(1) == gone:
+                        x += uint64(1)
+                    if x == stop:
+                        break
+                    if begin < 0:
+                        begin = int64(x) - line
                         continue
                     if n < MOST:
                         runs[entry + 2 * n + 1] = begin - x0
-                        runs[entry + 2 * n + 2] = x - x0
+                        runs[entry + 2 * n + 2] = int64(x) - line - x0
                     n, begin = n + 1, -1
         counts[count] += n > MOST
         runs[entry] = min(n, MOST)
@@ -305,10 +344,12 @@ def _write_runs(
 
 @jit
 def _count_outside(
-    flat, classes, first, by, bx, fy, fx, ny, nx, z, slices, padding, dense, counts, count
+    flat, classes, first, by, bx, fy, fx, ny, nx, z, slices, padding, dense, every, start,
+    counts, count,
 ):  # fmt: skip
+    """Count in the first slice of a plane of blocks, in every so-manieth row from one on."""
     n_dense, n_padding = int32(0), int32(0)
-    for y in range(0, ny, EVERY):
+    for y in range(start, ny, every):
         blocks, row = first + y // fy * bx, (z * ny + y) * nx
         i = 0
         while i < bx:
@@ -324,5 +365,5 @@ def _count_outside(
                 n_dense += row_dense
                 n_padding += row_padding
             i += 1
-    counts[count] += n_dense * slices * EVERY
-    counts[count + 1] += n_padding * slices * EVERY
+    counts[count] += n_dense * slices * every
+    counts[count + 1] += n_padding * slices * every

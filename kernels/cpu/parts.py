@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.kept import ENTRY, Kept
+from drr.kernels.cpu.kept import ENTRY, Kept, add_excess
 
 __all__ = ["Part", "Parts", "Side"]
 
@@ -75,11 +75,29 @@ class Side:
         runs[0, :, 1:3] = self.bounds
         return runs
 
-    def copy_to(self, slices: NDArray[np.int16], start: int = 0) -> None:
-        """Write the columns to `(n, rows, columns)` slices of the scan, from `start` on."""
-        values = self.values[start : start + len(slices)]
+    def copy_to(self, slices: NDArray[np.int16]) -> None:
+        """Write the columns to `(nz, rows, columns)` slices of the scan."""
+        values = self.values
         for row, (first, end) in enumerate(self.bounds.tolist()):
             slices[:, row, first:end] = values[:, row, first - self.column : end - self.column]
+
+    def add_excess(
+        self,
+        total: NDArray[np.float32],
+        start: int,
+        stop: int,
+        low: int,
+        high: int,
+        background: int,
+    ) -> None:
+        """Add the columns of slices, clamped and less a background, to `(rows, columns)` sums."""
+        _, rows, width = self.values.shape
+        add_excess(
+            *(self.values.reshape(-1), start * rows * width - self.column, width, rows * width),
+            *(self.runs.reshape(-1), np.zeros(stop - start, np.int32), *total.shape),
+            *(np.int16(-32768), np.float32(low), np.float32(high), np.float32(background)),
+            total.reshape(-1),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +135,19 @@ class Parts:
         for side in self.sides:
             side.copy_to(out[scan:end])
         return out
+
+    def mean_slice(
+        self, start: int, stop: int, low: int, high: int, mean: NDArray[np.float32]
+    ) -> None:
+        """Write the mean of slices of the scan, their values clamped, to `(rows, columns)`."""
+        # Whole numbers, so that the sums are exact.
+        background = int(self.kept.parameters["background"])
+        mean[:] = 0
+        self.kept.add_excess(mean, start, stop, low, high)
+        for side in self.sides:
+            side.add_excess(mean, start, stop, low, high, background)
+        mean += (stop - start) * background
+        mean /= stop - start
 
     @property
     def apart(self) -> tuple[Part, ...]:

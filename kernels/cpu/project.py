@@ -27,8 +27,9 @@ __all__ = [
     "transposed_copy",
 ]
 
-# Independent pieces of one shear-warp; more threads than this do not help a single view.
-SLABS = 16
+# Independent pieces of one shear-warp, more threads than which do not help a single view; and the
+# voxels that make a piece worth its while.
+SLABS, LEAST = 16, 2**18
 # Pixels wider than this many voxels are a slip of units; their rays stay countable.
 MOST_SUB_PIXELS = 64
 METHODS = ("shear-warp", "joseph", "siddon")
@@ -213,10 +214,11 @@ def _shear_warp(
     steps = layout.scales * layout.pitch_q
     reach = int(np.abs(layout.slips).max(initial=0))
     pad = math.ceil(vectors.LANES * layout.scales.max() * layout.pitch_p) + 24 + 2 * reach
+    slabs = min(SLABS, 1 + math.prod(shape) // LEAST)
     pieces: list[tuple[Part, int, int]] = []
     for part in parts:
         first, end = (0, int(counts[2])) if layout.axis == 2 else (part.start, part.stop)
-        for start, stop in split(end - first, math.ceil(SLABS * (end - first) / counts[2])):
+        for start, stop in split(end - first, math.ceil(slabs * (end - first) / counts[2])):
             pieces.append((part, first + start, first + stop))
     bands: dict[int, tuple[int, int, NDArray[np.float32]]] = {}
 

@@ -26,8 +26,8 @@ from drr.kernels.cpu.vectors import (
     any_from,
     fma,
     hat,
+    larger,
     load,
-    positive,
     prefetch,
     ramp,
     splat,
@@ -51,11 +51,12 @@ NOTHING = -32768
 
 
 @jit
-def attenuate(voxels, at, count, thresholds, slopes, table, add, lines, to):
+def attenuate(voxels, at, count, thresholds, slopes, nothing, table, add, lines, to):
     """Write, or add, the attenuation of `count` voxels from `at` on to `lines` from `to` on.
 
-    The attenuation is the sum over k of slopes[k] * max(0, HU - thresholds[k]) or, when there are
-    no slopes, looked up in a table over all int16 values. Writing may go on to the end of a vector.
+    The attenuation is the sum over k of slopes[k] * max(HU, thresholds[k]) less `nothing`, see
+    `hinges`, or, when there are no slopes, looked up in a table over all int16 values. Writing may
+    go on to the end of a vector.
     """
     i = 0
     if slopes.size > 0:
@@ -67,10 +68,11 @@ def attenuate(voxels, at, count, thresholds, slopes, table, add, lines, to):
             mu2, mu3 = splat(f4(0)), splat(f4(0))
             for k in range(slopes.size):
                 threshold, slope = splat(thresholds[k]), splat(slopes[k])
-                mu0 = fma(positive(hu0 - threshold), slope, mu0)
-                mu1 = fma(positive(hu1 - threshold), slope, mu1)
-                mu2 = fma(positive(hu2 - threshold), slope, mu2)
-                mu3 = fma(positive(hu3 - threshold), slope, mu3)
+                mu0 = fma(larger(hu0, threshold), slope, mu0)
+                mu1 = fma(larger(hu1, threshold), slope, mu1)
+                mu2 = fma(larger(hu2, threshold), slope, mu2)
+                mu3 = fma(larger(hu3, threshold), slope, mu3)
+            mu0, mu1, mu2, mu3 = mu0 - nothing, mu1 - nothing, mu2 - nothing, mu3 - nothing
             if add:
                 mu0, mu1 = load(lines, to + i) + mu0, load(lines, to + i + LANES) + mu1
                 mu2 = load(lines, to + i + 2 * LANES) + mu2
@@ -84,7 +86,8 @@ def attenuate(voxels, at, count, thresholds, slopes, table, add, lines, to):
         while i <= end:
             hu, mu = widen(voxels, at + i), splat(f4(0))
             for k in range(slopes.size):
-                mu = fma(positive(hu - thresholds[k]), slopes[k], mu)
+                mu = fma(larger(hu, splat(thresholds[k])), slopes[k], mu)
+            mu = mu - nothing
             if add:
                 mu = load(lines, to + i) + mu
             store(lines, to + i, mu)
@@ -93,16 +96,27 @@ def attenuate(voxels, at, count, thresholds, slopes, table, add, lines, to):
         # The table and the hinges agree up to rounding, but rows must not depend on their ends.
         value = table[int64(voxels[at + i]) + 32768]
         if slopes.size > 0:
-            value = f4(0)
-            for k in range(slopes.size):
-                value = fma(max(f4(voxels[at + i]) - thresholds[k], f4(0)), slopes[k], value)
+            value = hinges(f4(voxels[at + i]), thresholds, slopes) - nothing
         lines[to + i] = lines[to + i] + value if add else value
         i += 1
 
 
 @jit
+def hinges(hu, thresholds, slopes):
+    """Sum over k of slopes[k] * max(hu, thresholds[k]).
+
+    Less what it is below all thresholds, it is the sum of slopes[k] * max(0, hu - thresholds[k]),
+    with a third less to do, and just as exactly nothing where that is.
+    """
+    value = f4(0)
+    for k in range(slopes.size):
+        value = fma(max(hu, thresholds[k]), slopes[k], value)
+    return value
+
+
+@jit
 def attenuate_row(
-    voxels, at, first, last, slip, kept, entry, thresholds, slopes, table, add, lines, line
+    voxels, at, first, last, slip, kept, entry, thresholds, slopes, nothing, table, add, lines, line
 ):  # fmt: skip
     """Attenuation of a row's voxels from first + slip to last + slip on to `lines` from `line` on.
 
@@ -111,7 +125,7 @@ def attenuate_row(
     """
     if entry < 0:
         attenuate(
-            voxels, at + slip + first, last - first, thresholds, slopes, table, add,
+            voxels, at + slip + first, last - first, thresholds, slopes, nothing, table, add,
             lines, line + first,
         )  # fmt: skip
         return
@@ -124,7 +138,7 @@ def attenuate_row(
         if not add:
             clear(lines, line + cursor, line + begin)
         attenuate(
-            voxels, at + slip + begin, end - begin, thresholds, slopes, table, add,
+            voxels, at + slip + begin, end - begin, thresholds, slopes, nothing, table, add,
             lines, line + begin,
         )  # fmt: skip
         cursor = end
@@ -262,6 +276,7 @@ def accumulate(
     # Beyond a group's first and last row of voxels are zeros; its neighbours add the other part.
     for x in range(CHUNK):
         resampled[x] = f4(0)
+    nothing = hinges(f4(NOTHING), thresholds, slopes)
 
     for q0 in range(q_start, q_stop, most):
         rows = min(most, q_stop - q0)
@@ -347,6 +362,7 @@ def accumulate(
                         entry,
                         thresholds,
                         slopes,
+                        nothing,
                         table,
                         m1 - m0 > 1,
                         lines,

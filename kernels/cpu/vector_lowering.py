@@ -20,7 +20,6 @@ __all__ = [
     "hat",
     "larger",
     "load",
-    "positive",
     "prefetch",
     "ramp",
     "splat",
@@ -171,17 +170,6 @@ def fma(typing_context, value, factor, term):
 
     kind = value if value == vector else types.float32
     return kind(value, factor, term), code
-
-
-@in_kernels
-def positive(typing_context, value):
-    """Lane by lane the value, or zero where it is less."""
-
-    def code(context, builder, sig, args):
-        above = builder.fcmp_ordered(">", args[0], _constant(0))
-        return builder.select(above, args[0], _constant(0))
-
-    return vector(vector), code
 
 
 @in_kernels

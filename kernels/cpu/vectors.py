@@ -24,7 +24,6 @@ __all__ = [
     "hat",
     "larger",
     "load",
-    "positive",
     "prefetch",
     "ramp",
     "splat",
@@ -43,6 +42,6 @@ def _vector(name: str) -> Deferred:
 
 splat, ramp = _vector("splat"), _vector("ramp")
 load, store, widen = _vector("load"), _vector("store"), _vector("widen")
-fma, positive, hat, unit = _vector("fma"), _vector("positive"), _vector("hat"), _vector("unit")
+fma, hat, unit = _vector("fma"), _vector("hat"), _vector("unit")
 larger, any_from, prefetch = _vector("larger"), _vector("any_from"), _vector("prefetch")
 exchange_block = _vector("exchange_block")
