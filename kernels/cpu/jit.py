@@ -98,9 +98,6 @@ class Kernel:
         Let minima and maxima ignore NaN and signed zeros.
     inline
         Inline into calling kernels.
-    hot
-        Leave the text that is shipped as it was lowered: what LLVM can do without knowing the CPU
-        shortens the first call, but makes the tightest loops up to a tenth slower.
     """
 
     def __init__(
@@ -109,10 +106,9 @@ class Kernel:
         *,
         fast: bool = False,
         inline: bool = False,
-        hot: bool = False,
     ) -> None:
         functools.update_wrapper(self, function)
-        self.function, self.fast, self.inline, self.hot = function, fast, inline, hot
+        self.function, self.fast, self.inline = function, fast, inline
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self._ready: dict[Signature, Callable[[Sequence[Any]], Any]] = {}
         self._lock = threading.Lock()
@@ -176,16 +172,12 @@ class Kernel:
 @overload
 def jit(function: Callable[..., Any]) -> Kernel: ...
 @overload
-def jit(
-    *, fast: bool = ..., inline: bool = ..., hot: bool = ...
-) -> Callable[[Callable[..., Any]], Kernel]: ...
-def jit(
-    function: Any = None, *, fast: bool = False, inline: bool = False, hot: bool = False
-) -> Any:
+def jit(*, fast: bool = ..., inline: bool = ...) -> Callable[[Callable[..., Any]], Kernel]: ...
+def jit(function: Any = None, *, fast: bool = False, inline: bool = False) -> Any:
     """Make a `Kernel` of a function; its parameters are the kernel's."""
     if function is None:
-        return functools.partial(Kernel, fast=fast, inline=inline, hot=hot)
-    return Kernel(function, fast=fast, inline=inline, hot=hot)
+        return functools.partial(Kernel, fast=fast, inline=inline)
+    return Kernel(function, fast=fast, inline=inline)
 
 
 @functools.lru_cache(maxsize=256)

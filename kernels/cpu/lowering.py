@@ -102,7 +102,7 @@ def lower(kernel: Kernel, signature: Signature) -> str:
     text = _with_entry(str(result.library._final_module), result.fndesc.llvm_func_name, entry)
     # Before anything is inlined: what is, leaves its name in labels.
     text = _anonymous(_needed(text, entry), entry)
-    module = _simplified(text, entry, kernel.hot)
+    module = _simplified(text, entry)
     foreign = [
         function.name
         for function in module.functions
@@ -169,8 +169,8 @@ def _internal(text: str, entry: str) -> Any:
     return module
 
 
-def _simplified(text: str, entry: str, hot: bool) -> Any:
-    """Without the detours that the lowering took."""
+def _simplified(text: str, entry: str) -> Any:
+    """Without the detours that the lowering took, as far as it goes without knowing the CPU."""
     module, machine = _internal(text, entry), _no_machine()
     passes = llvm.create_new_module_pass_manager()
     passes.add_sroa_pass()
@@ -180,13 +180,11 @@ def _simplified(text: str, entry: str, hot: bool) -> Any:
     passes.add_global_dead_code_eliminate_pass()
     passes.add_strip_dead_prototype_pass()
     passes.run(module, llvm.create_pass_builder(machine, tuning(0)))
-    if not hot:
-        # As far as it goes without knowing the CPU; vectors are left to that.
-        early_passes().run(module, llvm.create_pass_builder(machine, tuning(0)))
-        options = tuning(1)
-        options.loop_vectorization = options.loop_unrolling = False
-        builder = llvm.create_pass_builder(machine, options)
-        builder.getModulePassManager().run(module, builder)
+    early_passes().run(module, llvm.create_pass_builder(machine, tuning(0)))
+    options = tuning(1)
+    options.loop_vectorization = options.loop_unrolling = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
     return module
 
 

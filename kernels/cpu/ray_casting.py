@@ -42,7 +42,7 @@ def length_of(direction, metric):
     return math.sqrt(total)
 
 
-@jit(hot=True)
+@jit
 def siddon_rows(
     flat, counts, strides, table, source, origin, u, v, metric, reach, across, down,
     row_start, row_stop, points, numbers, out,
@@ -128,7 +128,7 @@ def siddon_rows(
             out[row, column] = pixel * share
 
 
-@jit(hot=True)
+@jit
 def joseph_rows(
     flat, counts, strides, table, source, origin, u, v, metric, reach, across, down,
     row_start, row_stop, points, numbers, out,

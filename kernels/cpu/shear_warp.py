@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 
 from drr.kernels.cpu.jit import float32 as f4
-from drr.kernels.cpu.jit import int64, jit, uint64
+from drr.kernels.cpu.jit import int32, int64, jit, uint64
 from drr.kernels.cpu.kept import ENTRY
 from drr.kernels.cpu.transpose import exchange
 from drr.kernels.cpu.vectors import (
@@ -190,7 +190,7 @@ def exchange_kept(
         exchange(scratch, 0, columns, count, columns, out, to + row, out_stride)
 
 
-@jit(hot=True)
+@jit
 def accumulate(
     voxels,
     origin,
@@ -441,7 +441,7 @@ def accumulate(
                         at += LANES
 
 
-@jit(hot=True)
+@jit
 def warp(
     image,
     columns,
@@ -497,15 +497,13 @@ def warp(
                 rays,
                 places,
             )
+            if exact:
+                take_row(image, rows, columns, places, rays, across, down, row * out_columns, out)
+                continue
             for i in range(rays):
                 x, y = places[i], places[rays + i]
                 weight = f4(places[2 * rays + i] / (across * down))
                 to = uint64(row * out_columns + i // across)
-                if exact:
-                    n, k = int64(math.floor(x + 0.5)), int64(math.floor(y + 0.5))
-                    if 0 <= k < rows and 0 <= n < columns:
-                        out[to] += weight * image[uint64(k * columns + n)]
-                    continue
                 n, k = int64(math.floor(x)), int64(math.floor(y))
                 if n < 1 or k < 1 or n > columns - 3 or k > rows - 3:
                     continue
@@ -531,6 +529,31 @@ def warp(
 
 
 @jit
+def take_row(image, rows, columns, places, rays, across, down, to, out):
+    """Add a row of rays that coincide, one after the other, with pixels of a row of the image."""
+    n, k = int64(math.floor(places[0] + 0.5)), int64(math.floor(places[rays] + 0.5))
+    step = 1 if places[rays - 1] >= places[0] else -1
+    first, last = (-n, columns - n) if step > 0 else (n - columns + 1, n + 1)
+    first, last = max(first, 0), min(last, rays)
+    if k < 0 or k >= rows or first >= last:
+        return
+    at, weight, count = k * columns + n + step * first, 2 * rays + first, last - first
+    if across > 1:
+        for i in range(count):
+            value = f4(places[weight + i] / (across * down)) * image[uint64(at + step * i)]
+            out[to + (first + i) // across] += value
+        return
+    # With unsigned indices such loops become vector instructions.
+    at, weight, to, count = uint64(at), uint64(weight), uint64(to + first), uint64(count)
+    if step > 0:
+        for i in range(count):
+            out[to + i] += f4(places[weight + i] / down) * image[at + i]
+    else:
+        for i in range(count):
+            out[to + i] += f4(places[weight + i] / down) * image[at - i]
+
+
+@jit
 def trace(
     source, origin, u, v, metric, plane, p0, pitch_p, q0, pitch_q, across, line, rays, places
 ):
@@ -552,7 +575,7 @@ def trace(
         metric[8],
     )
     for i in range(rays):
-        column = (i + 0.5) / across - 0.5
+        column = (int32(i) + 0.5) / across - 0.5
         m, p, q = o0 + column * u0, o1 + column * u1, o2 + column * u2
         # From the source to the pixel, or along a parallel beam.
         d0, d1, d2 = toward * m - s0, toward * p - s1, toward * q - s2
