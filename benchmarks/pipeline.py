@@ -47,20 +47,22 @@ def main() -> None:
     # All of one field, so that the same rays are compared.
     placed = fit_to_lungs(view, prepared.anatomy).place(prepared.anatomy)
 
+    def project(source: object, **changes: object) -> object:
+        return drr.project(source, placed, threads=threads, backend="cpu", **changes)  # type: ignore[call-overload]
+
     def of(source: object, **changes: object) -> Callable[[], object]:
         def run() -> object:
-            made = drr.project(source, placed, threads=threads, **changes)  # type: ignore[call-overload]
+            made = project(source, **changes)
             assert isinstance(made, Projection)
             return made.picture()
 
         return run
 
-    made = drr.project(prepared, placed, threads=threads)
+    made = project(prepared)
+    assert isinstance(made, Projection)
     tasks: dict[str, Callable[[], object]] = {
-        "bare projection (water)": lambda: drr.project(plain, placed, look="raw", threads=threads),
-        "bare projection (tissue)": lambda: drr.project(
-            plain, placed, look="raw", attenuation=tissue(), threads=threads
-        ),
+        "bare projection (water)": lambda: project(plain, look="raw"),
+        "bare projection (tissue)": lambda: project(plain, look="raw", attenuation=tissue()),
         "prepare": lambda: prepare(ct, threads=threads),
         "prepare, no extension": lambda: prepare(ct, beyond=False, threads=threads),
         "film levels": lambda: film_for(made.line_integrals, placed, prepared.anatomy),

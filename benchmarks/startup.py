@@ -1,6 +1,6 @@
 """How long the first picture takes: imports, compilation, a small scan, in fresh processes.
 
-    python benchmarks/startup.py [--rounds N] [--json FILE]
+    python benchmarks/startup.py [--only TASK ...] [--rounds N] [--json FILE]
 
 `cold` has an empty cache of compiled kernels, `warm` a full one. `cold, other CPU` cannot use the
 machine code that is shipped, only the text for LLVM; `cold, source changed` has neither, as after
@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from drr.datasets.nifti_file import nifti_bytes
@@ -31,14 +30,28 @@ COMMAND = "import drr.cli; drr.cli.main()"
 OTHER_CPU = "from drr.kernels.cpu import native; native.has_level = lambda: False; "
 NOTHING_SHIPPED = "from drr.kernels.cpu import jit; jit.LOWERED = jit.LOWERED / 'none'; "
 
+PROJECT = "drr project"
+# What is run, and the arguments of the command; those of `drr project` are filled in.
+TASKS: dict[str, tuple[str, ...]] = {
+    "bare interpreter": ("pass",),
+    "import numpy": ("import numpy",),
+    "import drr": ("import drr",),
+    "drr --help": (COMMAND, "--help"),
+    f"{PROJECT}, warm": (COMMAND,),
+    f"{PROJECT}, cold": (COMMAND,),
+    f"{PROJECT}, cold, other CPU": (OTHER_CPU + COMMAND,),
+    f"{PROJECT}, cold, source changed": (NOTHING_SHIPPED + COMMAND,),
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "out/startup.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="drr-startup-") as name:
-        times = measure(Path(name), options.rounds)
+        times = measure(Path(name), options.only, options.rounds)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, "
           f"Python {platform.python_version()}\n{'':32}   median  minimum, s")  # fmt: skip
     for task, each in times.items():
@@ -47,7 +60,7 @@ def main() -> None:
     options.json.write_text(json.dumps(times, indent=2))
 
 
-def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
+def measure(folder: Path, only: list[str], rounds: int) -> dict[str, list[float]]:
     scan, cache = folder / "scan.nii.gz", folder / "cache"
     scan.write_bytes(nifti_bytes(thorax(64), scan))
     project = ["project", str(scan), "-o", str(folder / "picture.png"), "--force", "--quiet"]
@@ -59,27 +72,15 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
         command = [sys.executable, "-c", code, *arguments]
         subprocess.run(command, check=True, capture_output=True, env=environment)
 
-    def cold(code: str) -> None:
-        python(code, *project)
-
-    tasks: dict[str, Callable[[], None]] = {
-        "bare interpreter": lambda: python("pass"),
-        "import numpy": lambda: python("import numpy"),
-        "import drr": lambda: python("import drr"),
-        "drr --help": lambda: python(COMMAND, "--help"),
-        "drr project, warm": lambda: python(COMMAND, *project),
-        "drr project, cold": lambda: cold(COMMAND),
-        "drr project, cold, other CPU": lambda: cold(OTHER_CPU + COMMAND),
-        "drr project, cold, source changed": lambda: cold(NOTHING_SHIPPED + COMMAND),
-    }
-    times: dict[str, list[float]] = {task: [] for task in tasks}
+    times: dict[str, list[float]] = {task: [] for task in only}
     python(COMMAND, *project)
     for _ in range(rounds):
-        for task, run in tasks.items():
+        for task in only:
             if "cold" in task:
                 shutil.rmtree(cache, ignore_errors=True)
+            arguments = project if task.startswith(PROJECT) else []
             start = time.perf_counter()
-            run()
+            python(*TASKS[task], *arguments)
             times[task].append(time.perf_counter() - start)
     return times
 

@@ -17,10 +17,11 @@ from drr.extension import (
     fill_margins,
     fill_sides_apart,
     margins,
+    repeated,
 )
 from drr.kernels.cpu.cut import cut
 from drr.kernels.cpu.kept import keep
-from drr.kernels.cpu.parts import Parts, Side
+from drr.kernels.cpu.parts import Parts, Repeated, Side
 from drr.volume import Volume
 
 __all__ = ["CLEANUP_PARAMETERS", "clean", "clean_in_parts"]
@@ -158,14 +159,20 @@ def clean_in_parts(
         sides = fill_sides_apart(volume, kept, added, threads=threads)
         kept = kept.between(sides[0].bounds[:, 1], sides[1].bounds[:, 0])
         notes.append(added.outline.note)
-    below, above = (np.empty((n, rows, columns), np.int16) for n in (bz, az))
-    parts, nz = Parts(below, kept, above, sides), volume.shape[0]
+    below, above = (_room(repeated(n, volume.spacing), rows, columns) for n in (bz, az))
+    # Below, the first of the slices is the last when counted from the scan on.
+    parts = Parts(replace(below, numbers=below.numbers[::-1]), kept, above, sides)
+    nz = volume.shape[0]
     ends = [
-        End("below", nz, lambda n, *to: parts.mean_slice(0, n, *to), below[::-1]),
-        End("above", nz, lambda n, *to: parts.mean_slice(nz - n, nz, *to), above),
+        End("below", nz, lambda n, *to: parts.mean_slice(0, n, *to), bz, below.values),
+        End("above", nz, lambda n, *to: parts.mean_slice(nz - n, nz, *to), az, above.values),
     ]
     notes += continue_ends(ends, volume.spacing, threads=threads)
     return volume.in_parts(parts, added.affine(volume), notes=(*volume.notes, *notes))
+
+
+def _room(numbers: NDArray[np.int32], rows: int, columns: int) -> Repeated:
+    return Repeated(np.empty((numbers.max(initial=-1) + 1, rows, columns), np.int16), numbers)
 
 
 def _together(volume: Volume) -> tuple[int, int]:

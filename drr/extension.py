@@ -38,6 +38,7 @@ __all__ = [
     "fill_margins",
     "fill_sides_apart",
     "margins",
+    "repeated",
 ]
 
 EXTENSION_PARAMETERS = {
@@ -45,6 +46,7 @@ EXTENSION_PARAMETERS = {
     "mean_mm": 12.0,
     "to_mean_mm": 6.0,
     "to_blurred_mm": 40.0,
+    "alike_mm": 2.0,
     "blur_mm": 10.0,
     "lowest_hu": -1000,
     "highest_hu": 1000,
@@ -55,6 +57,7 @@ EXTENSION_PARAMETERS = {
 
 Beyond the last slice, over `to_mean_mm`, the slices turn into the mean of the last `mean_mm`;
 over `to_blurred_mm` into that mean blurred within the slice by a standard deviation of `blur_mm`.
+From `to_mean_mm` on so little changes that slices within `alike_mm` are the same.
 """
 
 
@@ -229,7 +232,7 @@ def fill_margins(
 ) -> Volume:
     """Fill the margins around a volume's voxels, which already lie in `out`, and say so."""
     p = EXTENSION_PARAMETERS
-    (bz, by, bx), (nz, ny, nx) = added.before, volume.shape
+    (bz, by, bx), (nz, ny, nx), az = added.before, volume.shape, added.after[0]
     scan = out[bz : bz + nz]
     for axis, before, count in ((1, by, ny), (2, bx, nx)):
         lanes = np.moveaxis(scan, axis, 0)
@@ -242,8 +245,8 @@ def fill_margins(
         added.outline.fill(scan, columns, inner, threads=threads)
         notes.append(added.outline.note)
     ends = [
-        End("below", nz, lambda n, *to: mean_slice(scan[:n], *to), out[:bz][::-1]),
-        End("above", nz, lambda n, *to: mean_slice(scan[nz - n :], *to), out[bz + nz :]),
+        End("below", nz, lambda n, *to: mean_slice(scan[:n], *to), bz, out[:bz][::-1]),
+        End("above", nz, lambda n, *to: mean_slice(scan[nz - n :], *to), az, out[bz + nz :]),
     ]
     notes += continue_ends(ends, volume.spacing, threads=threads)
     return replace(volume, hu=out, affine=added.affine(volume), notes=(*volume.notes, *notes))
@@ -287,13 +290,17 @@ class End(NamedTuple):
     mean
         Writes the mean of so many slices from the end on, their HU clamped to a least and a
         greatest, to `(ny, nx)` float32.
+    added
+        How many slices it is continued by.
     out
-        `(n, ny, nx)` int16: the slices to fill, counted from the end on.
+        `(n, ny, nx)` int16: these slices to fill, counted from the end on, or only those of them
+        that differ, see `repeated`.
     """
 
     name: str
     slices: int
     mean: Callable[[int, int, int, NDArray[np.float32]], None]
+    added: int
     out: NDArray[np.int16]
 
 
@@ -301,7 +308,7 @@ def continue_ends(
     ends: Sequence[End], spacing: NDArray[np.float64], *, threads: int | None = None
 ) -> list[str]:
     """Fill the slices beyond the ends of a scan, and say so; `spacing` is `(3,)` mm, x, y, z."""
-    ends = [end for end in ends if len(end.out)]
+    ends = [end for end in ends if end.added]
     blends: list[Any] = [None] * len(ends)
 
     def task(start: int, stop: int) -> None:
@@ -313,10 +320,24 @@ def continue_ends(
     for end, (slices, weights) in zip(ends, blends, strict=True):
         blend_slices(slices, weights, end.out, threads=threads)
         notes.append(
-            f"extension: {len(end.out) * float(spacing[2]):.0f} mm {end.name} the scan repeat its "
+            f"extension: {end.added * float(spacing[2]):.0f} mm {end.name} the scan repeat its "
             "last slices, blurred with the distance; they are not anatomy"
         )
     return notes
+
+
+def repeated(added: int, spacing: NDArray[np.float64]) -> NDArray[np.int32]:
+    """`(added,)` which of the slices that differ each one beyond an end is, counted from it on."""
+    p = EXTENSION_PARAMETERS
+    thickness = float(spacing[2])
+    distance = (1 + np.arange(added)) * thickness
+    alike = max(1, int(p["alike_mm"] / thickness + 1e-6))
+    first = np.count_nonzero(distance <= p["to_mean_mm"])
+    numbers = np.arange(added)
+    numbers[first:] = first + np.arange(added - first) // alike
+    beyond = distance >= p["to_blurred_mm"]
+    numbers[beyond] = numbers[beyond].min(initial=added)
+    return numbers.astype(np.int32)
 
 
 def _blend(
@@ -324,7 +345,7 @@ def _blend(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the slices beyond an end are sums of, and the weights; all count from the end."""
     p = EXTENSION_PARAMETERS
-    added, ny, nx = end.out.shape
+    _, ny, nx = end.out.shape
     count = min(end.slices, max(1, round(p["mean_mm"] / float(spacing[2]))))
     # One piece of memory for all: new memory costs about as much as what is done in it.
     room = np.empty((7, ny, nx), np.float32)
@@ -334,12 +355,16 @@ def _blend(
     end.mean(count, *limits, mean)
     inside = _filled(mean > p["tissue_hu"])
     _blur_inside(mean, inside, p["blur_mm"] / spacing[1::-1], blurred, room[3:])
-    distance = (1 + np.arange(added)) * float(spacing[2])
+    numbers = repeated(end.added, spacing)
+    # Of slices that are the same, their middle.
+    distance = (1 + np.arange(end.added)) * float(spacing[2])
+    distance = np.bincount(numbers, distance) / np.bincount(numbers)
     to_mean = np.minimum(distance / p["to_mean_mm"], 1.0)
     to_blurred = np.minimum(distance / p["to_blurred_mm"], 1.0)
     to_blurred *= to_blurred * (3 - 2 * to_blurred)
     weights = [(1 - to_blurred) * (1 - to_mean), (1 - to_blurred) * to_mean, to_blurred]
-    return slices, np.stack(weights, axis=1).astype(np.float32)
+    each = np.stack(weights, axis=1).astype(np.float32)
+    return slices, each if len(end.out) == len(each) else each[numbers]
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from drr.kernels.cpu.kept import ENTRY, Kept, add_excess
 
-__all__ = ["Part", "Parts", "Side"]
+__all__ = ["Part", "Parts", "Repeated", "Side"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,9 @@ class Part:
     runs, groups
         Which voxels of every row are of this part, and for each slice from `start` on the group of
         slices that they are listed under; see `Kept`. None where all are.
+    numbers
+        For each slice from `start` on, which slice of the array it is, where that is not its own
+        number.
     """
 
     start: int
@@ -39,6 +42,14 @@ class Part:
     strides: tuple[int, int, int]
     runs: NDArray[np.int32] | None = None
     groups: NDArray[np.int32] | None = None
+    numbers: NDArray[np.int32] | None = None
+
+    @property
+    def slices(self) -> NDArray[np.int32]:
+        """Which slice of the array every slice of the volume up to `stop` is."""
+        if self.numbers is None:
+            return np.arange(self.stop, dtype=np.int32)
+        return np.concatenate([np.zeros(self.start, np.int32), self.numbers])
 
     @property
     def listed(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -47,6 +58,22 @@ class Part:
             return np.empty(0, np.int32), np.empty(0, np.int32)
         groups = np.concatenate([np.zeros(self.start, np.int32), self.groups])
         return self.runs.reshape(-1), groups
+
+
+@dataclass(frozen=True, eq=False)
+class Repeated:
+    """Slices of which some are the same.
+
+    Parameters
+    ----------
+    values
+        `(m, rows, columns)` int16: those that differ.
+    numbers
+        `(n,)` int32: for each slice, which of them it is.
+    """
+
+    values: NDArray[np.int16]
+    numbers: NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,30 +134,31 @@ class Parts:
     Parameters
     ----------
     below, above
-        `(n, rows, columns)` int16 slices before the first and after the last of the scan.
+        Slices before the first and after the last of the scan.
     kept
         The scan between them, and nothing of it in the columns of the sides.
     sides
         Columns of the scan's slices that lie elsewhere.
     """
 
-    below: NDArray[np.int16]
+    below: Repeated
     kept: Kept
-    above: NDArray[np.int16]
+    above: Repeated
     sides: tuple[Side, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along z, y and x."""
         _, _, rows, columns = self.kept.box
-        return len(self.below) + len(self.kept.values) + len(self.above), rows, columns
+        return self._edges[1] + self.above.numbers.size, rows, columns
 
     @cached_property
     def array(self) -> NDArray[np.int16]:
         """`(nz, ny, nx)` int16 copy in one array, made on first use."""
         out = np.empty(self.shape, np.int16)
         scan, end = self._edges
-        out[:scan], out[end:] = self.below, self.above
+        for repeated, to in ((self.below, out[:scan]), (self.above, out[end:])):
+            np.take(repeated.values, repeated.numbers, axis=0, out=to)
         self.kept.copy_to(out, scan)
         for side in self.sides:
             side.copy_to(out[scan:end])
@@ -158,12 +186,12 @@ class Parts:
         _, ny, nx = self.kept.values.shape
         own = (1, columns, rows * columns)
         parts = [
-            Part(0, scan, self.below.reshape(-1), 0, own),
+            Part(0, scan, self.below.values.reshape(-1), 0, own, numbers=self.below.numbers),
             Part(
                 *(scan, end, self.kept.values.reshape(-1), (y0 - scan * ny) * nx + x0),
                 *((1, nx, ny * nx), self.kept.runs, self.kept.groups),
             ),
-            Part(end, nz, self.above.reshape(-1), -end * rows * columns, own),
+            Part(end, nz, self.above.values.reshape(-1), 0, own, numbers=self.above.numbers),
         ]
         for side in self.sides:
             width = side.values.shape[2]
@@ -181,4 +209,5 @@ class Parts:
     @property
     def _edges(self) -> tuple[int, int]:
         """The scan's first slice, and its end."""
-        return len(self.below), len(self.below) + len(self.kept.values)
+        scan = self.below.numbers.size
+        return scan, scan + len(self.kept.values)

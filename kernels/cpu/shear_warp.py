@@ -196,6 +196,7 @@ def accumulate(
     origin,
     counts,
     strides,
+    slice_of,
     kept,
     group_of,
     lowest,
@@ -234,6 +235,8 @@ def accumulate(
     counts, strides
         `(3,)` int64: voxels along m, p and q, and the distance of neighbours in `voxels`. The
         stride along p is 1, or that along m is and `tile` has room to exchange them.
+    slice_of
+        int32: for each slice q which one among the voxels it is, so that some may repeat.
     kept, group_of
         int32: the runs of voxels that are kept of every row along x, all others are nothing, and
         for each slice q the group that they are listed under; see `kept.Kept`. Both empty where
@@ -288,7 +291,8 @@ def accumulate(
             if gathered and m1 > tile_stop:
                 tile_start, tile_stop = m0, min(m0 + TILE, planes)
                 for r in range(rows):
-                    at, to = origin + (q0 + r) * strides[2] + m0, r * row_stride
+                    at = origin + int64(slice_of[q0 + r]) * strides[2] + m0
+                    to = r * row_stride
                     size = tile_stop - tile_start
                     if kept.size == 0:
                         exchange(voxels, at, strides[1], length, size, tile, to, tile_row)
@@ -310,7 +314,7 @@ def accumulate(
                 continue
             first, last = end, begin
             for m in range(m0, m1):
-                plane = origin + q0 * strides[2] + m * strides[0] + slips[m]
+                plane = origin + m * strides[0] + slips[m]
                 if gathered:
                     plane = (m - tile_start) * tile_row + slips[m]
                 left, right = max(begin, -slips[m]), min(end, length - slips[m])
@@ -322,7 +326,7 @@ def accumulate(
                             first = min(first, max(left, kept[entry + 1] - slips[m]))
                             last = max(last, min(right, kept[entry + 2 * runs] - slips[m]))
                         continue
-                    at = plane + r * row_stride
+                    at = plane + (r if gathered else int64(slice_of[q0 + r])) * row_stride
                     i = left
                     while i + WIDE <= first and not any_from(source, at + i, lowest):
                         i += WIDE
@@ -347,14 +351,16 @@ def accumulate(
                 opening = first if m1 - m0 == 1 else last
                 clear(lines, line + begin, line + pad + opening)
                 for m in range(m0, m1):
-                    plane, entry = origin + q0 * strides[2] + m * strides[0], -1
+                    entry = -1
                     if gathered:
-                        plane = (m - tile_start) * tile_row
-                    elif kept.size > 0:
-                        entry = group_of[q0 + r] * entries + m * ENTRY
+                        at = (m - tile_start) * tile_row + r * row_stride
+                    else:
+                        at = origin + m * strides[0] + int64(slice_of[q0 + r]) * row_stride
+                        if kept.size > 0:
+                            entry = group_of[q0 + r] * entries + m * ENTRY
                     attenuate_row(
                         source,
-                        plane + r * row_stride,
+                        at,
                         max(first, -slips[m]),
                         min(last, length - slips[m]),
                         slips[m],
@@ -381,12 +387,11 @@ def accumulate(
                 stop = min(chunk + CHUNK, x1)
                 if not gathered:
                     # The same voxels of the next slab, which are far away, while these are near.
-                    at = origin + q0 * strides[2] + m1 * strides[0] - pad
-                    at += int64(step_p * chunk + shift_p)
-                    for _ in range(rows):
+                    start = origin + m1 * strides[0] - pad + int64(step_p * chunk + shift_p)
+                    for r in range(rows):
+                        at = start + int64(slice_of[q0 + r]) * row_stride
                         for i in range(0, int64(step_p * CHUNK) + 31, 32):
                             prefetch(voxels, at + i)
-                        at += row_stride
                 # When the scale is near one, the positions of a block's pixels lie within three or
                 # four elements of a line: hats weight them, all in contiguous memory.
                 if spread <= 1.0:
