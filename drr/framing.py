@@ -79,7 +79,7 @@ def fit_to_lungs(
     for name, margin in (("above", above), ("below", below), ("beside", beside)):
         if not isinstance(margin, int | float) or not 0 <= margin < math.inf:
             raise GeometryError(f"the margin {name} must be mm, zero or more, got {margin!r}")
-    centred = replace(view, offset=(0.0, 0.0))
+    centred = replace(view, offset=(0.0, 0.0)) if any(view.offset) else view
     if anatomy.lungs is None or anatomy.lungs_box is None:
         points = anatomy.surface_points()
         above = below = beside = FRAMING_PARAMETERS["around_body_mm"]

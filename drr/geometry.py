@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -143,31 +144,31 @@ class Geometry:
         down = np.array([-0.5, -0.5, 0.5, 0.5])[:, None] * self.rows * np.array(self.v)
         return np.asarray(np.array(self.detector_center) + across + down)
 
-    @property
+    @cached_property
     def normal(self) -> NDArray[np.float64]:
         """`(3,)` u x v, not normalised."""
-        return _cross(self.u, self.v)
+        return _read_only(_cross(self.u, self.v))
 
-    @property
+    @cached_property
     def central_ray(self) -> NDArray[np.float64]:
         """`(3,)` unit vector from the source to the middle of the detector."""
         if self.source is None:
-            return np.array(self.direction, dtype=np.float64)
+            return _read_only(np.array(self.direction, dtype=np.float64))
         ray = np.subtract(self.detector_center, self.source)
-        length = float(np.linalg.norm(ray))
+        length = math.hypot(*ray.tolist())
         if length < 1e-9:
             raise GeometryError(
                 f"the source {self.source} lies on the middle of the detector; move them apart"
             )
-        return np.asarray(ray / length)
+        return _read_only(ray / length)
 
-    @property
+    @cached_property
     def source_to_detector_distance(self) -> float:
         """mm along the detector's normal (DICOM 0018,1110); infinite for a parallel beam."""
         if self.source is None:
             return math.inf
-        normal = self.normal / np.linalg.norm(self.normal)
-        return float(abs(np.dot(np.subtract(self.detector_center, self.source), normal)))
+        toward = float(np.dot(np.subtract(self.detector_center, self.source), self.normal))
+        return abs(toward) / math.hypot(*self.normal.tolist())
 
     @property
     def viewed_from(self) -> Literal["detector", "tube"]:
@@ -272,6 +273,12 @@ def _cross(first: Sequence[float], second: Sequence[float]) -> NDArray[np.float6
     """Written out: `np.cross` takes fifty times as long, and views are placed by the dozen."""
     (a, b, c), (d, e, f) = first, second
     return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
+
+
+def _read_only(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As what is kept must be."""
+    vector.flags.writeable = False
+    return vector
 
 
 def _vector(name: str, value: Any) -> Vector:

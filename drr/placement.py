@@ -50,7 +50,7 @@ def check_geometry(
         or beside the rays; or a cone beam's detector cuts the body.
     """
     center = np.array(geometry.detector_center)
-    toward = geometry.normal / np.linalg.norm(geometry.normal)
+    toward = geometry.normal / math.hypot(*geometry.normal.tolist())
     toward = toward * math.copysign(1.0, float(toward @ geometry.central_ray))
     nearest, furthest = -body.support(-toward), body.support(toward)
     plane = float(center @ toward)

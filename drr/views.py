@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from numbers import Real
 from typing import Any, Literal
 
@@ -211,7 +212,7 @@ class View:
         terms = {0.0: "PA", 90.0: "LL", 180.0: "AP", 270.0: "RL"}
         return terms.get(self.primary_angle % 360, "")
 
-    @property
+    @cached_property
     def directions(self) -> tuple[Vector, Vector, Vector]:
         """Unit vectors (LPS) from source to detector, along a row and down a column."""
         sin_p, cos_p = _sin_cos(self.primary_angle)
