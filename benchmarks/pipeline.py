@@ -1,6 +1,6 @@
 """What the whole way costs, from a volume in memory to the grey levels, beside a bare projection.
 
-    python benchmarks/pipeline.py [--rounds N] [--threads N] [--json FILE]
+    python benchmarks/pipeline.py [--rounds N] [--threads N] [--backend cpu|cuda] [--json FILE]
 
 The volume of `benchmarks/kernels.py` (512 x 512 x 300 int16), PA on 512 x 512 pixels. Everything is
 warm and timed in turn, round after round; the minimum counts. `bare` is the projection of the
@@ -34,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/out/pipeline.json"))
     options = parser.parse_args()
     affine = np.diag([*SPACING, 1.0])
@@ -48,7 +49,7 @@ def main() -> None:
     placed = fit_to_lungs(view, prepared.anatomy).place(prepared.anatomy)
 
     def project(source: object, **changes: object) -> object:
-        return drr.project(source, placed, threads=threads, backend="cpu", **changes)  # type: ignore[call-overload]
+        return drr.project(source, placed, threads=threads, backend=options.backend, **changes)  # type: ignore[call-overload]
 
     def of(source: object, **changes: object) -> Callable[[], object]:
         def run() -> object:
@@ -81,7 +82,7 @@ def main() -> None:
             task()
             best[name] = min(best[name], time.perf_counter() - start)
     bare = best["bare projection (water)"]
-    print(f"{platform.processor() or platform.machine()}, {threads} thread(s)")
+    print(f"{platform.processor() or platform.machine()}, {threads} thread(s), {options.backend}")
     for name, seconds in best.items():
         print(f"{name:42s} {1000 * seconds:7.1f} ms {seconds / bare:6.2f} x bare")
     options.json.parent.mkdir(parents=True, exist_ok=True)
