@@ -136,7 +136,7 @@ class Anatomy:
 
     @cached_property
     def _world_to_block(self) -> NDArray[np.float64]:
-        return np.linalg.inv(self.affine)
+        return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
 
     def support(self, direction: ArrayLike) -> float:
         """How far the body reaches in a direction.

@@ -190,7 +190,8 @@ def _array_type(dtype: np.dtype, dimensions: int, contiguous: bool) -> str:
 def _type_of(argument: Any) -> str:
     if isinstance(argument, np.ndarray):
         return _array_type(argument.dtype, argument.ndim, argument.flags.c_contiguous)
-    return _number_type(type(argument))
+    kind: Any = type(argument)
+    return _number_type(kind)
 
 
 @functools.lru_cache(maxsize=256)
