@@ -12,7 +12,7 @@ import drr
 from drr.anatomy import find_anatomy
 from drr.cleanup import clean
 from drr.errors import VolumeError
-from drr.extension import EXTENSION_PARAMETERS, Extension, extend
+from drr.extension import EXTENSION_PARAMETERS, Extension, extend, repeated
 from drr.outline import OUTLINE_PARAMETERS, estimate_outline
 from drr.volume import Volume
 
@@ -268,3 +268,12 @@ def test_no_end_shows_in_real_scans(test_data: Path, name: str) -> None:
         beyond = np.abs(np.diff(end, axis=0)).mean(axis=1)
         # From slice to slice the frontal sums change less than they do within the scan.
         assert beyond.max() < 1.5 * np.percentile(within, 90)
+
+
+def test_slices_that_hardly_differ_are_the_same():
+    numbers = repeated(43, np.array([0.7, 0.7, 1.0]))
+    assert numbers[:6].tolist() == list(range(6)), "near the scan each is its own"
+    assert numbers[6:10].tolist() == [6, 6, 7, 7]
+    assert set(numbers[39:]) == {numbers[39]}, "wholly blurred, none differs"
+    assert repeated(9, np.array([0.7, 0.7, 5.0])).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 7]
+    assert repeated(0, np.ones(3)).size == 0

@@ -44,11 +44,10 @@ class Part:
     groups: NDArray[np.int32] | None = None
     numbers: NDArray[np.int32] | None = None
 
-    @property
-    def slices(self) -> NDArray[np.int32]:
-        """Which slice of the array every slice of the volume up to `stop` is."""
+    def slices(self, stop: int) -> NDArray[np.int32]:
+        """Which slice of the array every slice of the volume is, up to `stop`."""
         if self.numbers is None:
-            return np.arange(self.stop, dtype=np.int32)
+            return np.arange(stop, dtype=np.int32)
         return np.concatenate([np.zeros(self.start, np.int32), self.numbers])
 
     @property

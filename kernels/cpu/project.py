@@ -224,7 +224,6 @@ def _shear_warp(
 
     def accumulate(number: int, _: int) -> None:
         part, start, stop = pieces[number]
-        slices = part.slices if part.numbers is not None else np.arange(stop, dtype=np.int32)
         runs, groups = part.listed
         # The rows of the intermediate image that these rows of voxels reach.
         top = max(0, math.ceil(((start - 1 - layout.shifts_q) / steps).min()))
@@ -241,7 +240,7 @@ def _shear_warp(
                 part.at,
                 counts,
                 np.array(part.strides)[order],
-                slices,
+                part.slices(stop),
                 runs,
                 groups,
                 mapping.lowest,
