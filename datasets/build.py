@@ -30,7 +30,7 @@ __all__ = ["BuildError", "Progress", "Result", "build", "parts_folder", "rehears
 ATTEMPTS = 4
 """Deaths of its worker after which a study is given up; the last ones while it runs alone."""
 
-_TOGETHER = 2  # deaths for which another study may be to blame
+_TOGETHER = 2  # deaths for which the memory that other studies take may be to blame
 
 
 class BuildError(DatasetError):
@@ -374,50 +374,27 @@ def _drive(plan: Plan, ledger: _Ledger, pool: Pool) -> None:
     def hand_out(index: int) -> None:
         study, target = plan.cohort.studies[index], str(ledger.paths[index].resolve())
         key, threads = plan.keys[index], pool.threads
-        try:
-            future = pool.submit(make_part, study, root, configuration, target, key, threads)
-        except pool.killed:
-            # An idle worker died; nobody is to blame.
-            (left if ledger.deaths[index] < _TOGETHER else alone).appendleft(index)
-            raise
+        future = pool.submit(make_part, study, root, configuration, target, key, threads)
         running[future] = index
 
     while left or alone or running:
-        broken = False
-        try:
-            # One more than slots, so that no worker waits for the next.
-            while left and len(running) < pool.slots + max(1, pool.slots // 4):
-                hand_out(left.popleft())
-            if alone and not left and not running:
-                hand_out(alone.popleft())
-        except pool.killed:
-            broken = True
-        done = wait(running, return_when=FIRST_COMPLETED).done if running else set()
-        for future in done:
+        # Some more than slots, so that no worker waits for the next.
+        while left and len(running) < pool.slots + max(1, pool.slots // 4):
+            hand_out(left.popleft())
+        if alone and not left and not running:
+            hand_out(alone.popleft())
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
             index = running.pop(future)
             try:
                 ledger.finish(index, future.result())
             except pool.killed:
-                broken = True
                 if ledger.death(index, pool.deaths):
                     # Suspects go back among the others first, and to the end, one at a time, then.
                     few = ledger.deaths[index] < _TOGETHER
                     (left if few else alone).append(index)
+                ledger.tell("a worker was killed; going on with what it was at")
             except CancelledError:
                 raise BuildError(LOST) from None
-        if broken:
-            if isinstance(pool, LocalPool):
-                # All that was handed out died with the pool.
-                for future, index in list(running.items()):
-                    with contextlib.suppress(*pool.killed, CancelledError):
-                        ledger.finish(index, future.result())
-                        continue
-                    if ledger.death(index, pool.deaths):
-                        few = ledger.deaths[index] < _TOGETHER
-                        (left if few else alone).append(index)
-                running.clear()
-            pool.renew()
-            ledger.tell("a worker was killed; going on with what it was at")
 
 
 def _reason(path: Path) -> str:

@@ -2,6 +2,9 @@
 
 Both give `concurrent.futures` futures, and both say by an error in `Pool.killed` that a worker died
 with the work, so that the builder need not know which of them it has.
+
+The processes of this machine share no lock and no queue, as those of a `ProcessPoolExecutor` do: a
+worker that is killed, at whatever moment, takes nothing with it but the study it was at.
 """
 
 from __future__ import annotations
@@ -14,9 +17,11 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,9 +50,6 @@ class Pool(Protocol):
     def submit(self, work: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         """Have a worker do it."""
 
-    def renew(self) -> None:
-        """After a worker was killed: make the pool usable again."""
-
     def close(self, *, now: bool = False) -> None:
         """Let workers finish what they are at, or stop them `now`."""
 
@@ -67,6 +69,10 @@ def available_workers() -> int:
     return max(1, min(processors, memory // BYTES_PER_WORKER))
 
 
+class WorkerKilledError(Exception):
+    """A process of this machine ended before it had done its work."""
+
+
 class LocalPool:
     """Processes of this machine, each with its share of the processors.
 
@@ -78,48 +84,98 @@ class LocalPool:
         As `CUDA_VISIBLE_DEVICES` names them, dealt out to the workers in turn; none for the CPU.
     """
 
-    killed: tuple[type[BaseException], ...] = (BrokenProcessPool,)
+    killed: tuple[type[BaseException], ...] = (WorkerKilledError,)
     deaths = 1
 
     def __init__(self, workers: int, *, gpus: tuple[str, ...] = ()) -> None:
-        self._workers = workers
-        self._gpus = gpus
         from drr.kernels.cpu.threads import available_cpus
 
         self.threads = max(1, available_cpus() // workers)
-        self._others = {child.pid for child in multiprocessing.active_children()}
-        self._start()
+        names = [gpus[n % len(gpus)] if gpus else None for n in range(workers)]
+        self._workers = [_Worker(self.threads, name) for name in names]
+        self._idle = list(reversed(self._workers))
+        # A thread for each worker, which waits for what it sends.
+        self._executor = ThreadPoolExecutor(workers)
 
     @property
     def slots(self) -> int:
-        return self._workers
+        return len(self._workers)
 
     def submit(self, work: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        return self._pool.submit(work, *arguments)
-
-    def renew(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._start()
+        return self._executor.submit(self._do, work, arguments)
 
     def close(self, *, now: bool = False) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
         if now:
-            for child in multiprocessing.active_children():
-                if child.pid not in self._others:
-                    child.kill()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+            for worker in self._workers:
+                worker.kill()
+        self._executor.shutdown(wait=True)
+        for worker in self._workers:
+            worker.end()
+
+    def _do(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        # There are as many workers as threads; the last that was busy has all it needs loaded.
+        worker = self._idle.pop()
+        try:
+            return worker.do(work, arguments)
+        finally:
+            self._idle.append(worker)
+
+
+class _WorkerError(Exception):
+    """Where in a worker an error came from, as text."""
+
+
+class _Worker:
+    """A process with a pipe, started when there is work, and again after it was killed."""
+
+    def __init__(self, threads: int, gpu: str | None) -> None:
+        self._arguments = (threads, gpu)
+        self._process: BaseProcess | None = None
+        self._stopped = False
+        self._lock = threading.Lock()  # of the two above
+
+    def do(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """The result of some work, or what it raises; `WorkerKilledError` when none will come."""
+        with self._lock:
+            if self._stopped:
+                raise WorkerKilledError
+            if self._process is None:
+                self._start()
+        try:
+            self._pipe.send((work, arguments))
+            result, error, trace = self._pipe.recv()
+        except (EOFError, OSError):
+            self.end()
+            raise WorkerKilledError from None
+        if error is not None:
+            raise error from _WorkerError(trace)
+        return result
+
+    def kill(self) -> None:
+        """At once, and for good."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def end(self) -> None:
+        """Wait until it has ended, which it does when nothing can be sent to it any more."""
+        with self._lock:
+            if self._process is not None:
+                self._pipe.close()
+                self._process.join()
+                self._process = None
 
     def _start(self) -> None:
         # Started afresh, never forked: threads and locks of this process do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        gpus = context.SimpleQueue()
-        for worker in range(self._workers if self._gpus else 0):
-            gpus.put(self._gpus[worker % len(self._gpus)])
-        self._pool = ProcessPoolExecutor(
-            self._workers,
-            mp_context=context,
-            initializer=_start_worker,
-            initargs=(self.threads, gpus if self._gpus else None),
-        )
+        self._pipe, theirs = context.Pipe()
+        with theirs:
+            # Only the worker keeps its end, so that the pipe breaks when it ends.
+            process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
+            process.start()
+        self._process = process
 
 
 class DaskPool:
@@ -181,9 +237,6 @@ class DaskPool:
             raise DatasetError(LOST) from None
         return future
 
-    def renew(self) -> None:
-        """Nothing: the scheduler gives work to the workers that are left."""
-
     def close(self, *, now: bool = False) -> None:
         with contextlib.suppress(Exception):
             self._executor.shutdown(wait=not now)
@@ -200,18 +253,27 @@ def _address(address: str) -> str:
     return str(values["address"])
 
 
-def _start_worker(threads: int, gpus: Any) -> None:
-    """Settle a worker before it imports anything that counts processors."""
+def _serve(pipe: Connection, threads: int, gpu: str | None) -> None:
+    """Be a worker: do what comes through the pipe until it is closed."""
+    # Before anything is imported that counts processors.
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = str(threads)
-    if gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     # Ctrl-C reaches every process of the terminal; the builder decides for its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A worker whose builder was killed has no one to work for.
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        # A worker whose builder was killed would wait for work for ever.
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            work, arguments = pipe.recv()
+            try:
+                answer = (work(*arguments), None, "")
+            except Exception as error:
+                # A traceback does not go through a pipe, its text does.
+                answer = (None, error, traceback.format_exc())
+            pipe.send(answer)
 
 
 def _end_with(parent: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -53,15 +55,62 @@ def test_gpus_are_dealt_out() -> None:
         pool.close()
 
 
-def test_a_pool_whose_worker_was_killed_is_renewed() -> None:
-    pool = LocalPool(1)
+def test_a_killed_worker_takes_only_its_own_work_with_it() -> None:
+    pool = LocalPool(2)
     try:
+        first = pool.submit(os.getpid).result()
+        slow = pool.submit(_sleep, 3.0)
         with pytest.raises(pool.killed):
             pool.submit(os._exit, 9).result()
-        pool.renew()
-        assert pool.submit(os.getpid).result() != os.getpid()
+        assert slow.result() in (first, pool.submit(os.getpid).result())
+        assert len({pool.submit(os.getpid).result() for _ in range(4)}) == 1
     finally:
         pool.close(now=True)
+
+
+def test_a_pool_survives_kills_at_any_moment() -> None:
+    chance = random.Random(1)
+    pool = LocalPool(2)
+    try:
+        for _ in range(12):
+            futures = [pool.submit(_sleep, 0.01) for _ in range(3)]
+            time.sleep(chance.uniform(0, 0.3))
+            for worker in multiprocessing.active_children():
+                if chance.random() < 0.5:
+                    worker.kill()
+            for future in futures:
+                with contextlib.suppress(pool.killed):
+                    future.result(timeout=60)
+        assert pool.submit(os.getpid).result(timeout=60) != os.getpid()
+    finally:
+        pool.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_an_error_of_a_worker_says_where() -> None:
+    pool = LocalPool(1)
+    try:
+        with pytest.raises(ZeroDivisionError) as caught:
+            pool.submit(divmod, 1, 0).result()
+        assert "pools.py" in str(caught.value.__cause__)
+        # The worker goes on.
+        assert pool.submit(divmod, 7, 2).result() == (3, 1)
+    finally:
+        pool.close()
+
+
+def test_a_pool_that_stops_at_once_waits_for_nothing() -> None:
+    pool = LocalPool(2)
+    futures = [pool.submit(_sleep, 1000.0) for _ in range(4)]
+    time.sleep(0.5)
+    pool.close(now=True)
+    for future in futures:
+        assert future.cancelled() or isinstance(future.exception(), pool.killed)
+
+
+def _sleep(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
 
 
 def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
