@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import ANGLES, UNIT, affine_of, box_chords, random_hu, rays_at, relative_rmse
 
+from drr.attenuation import Attenuation
 from drr.kernels import reference
 from drr.kernels.cpu import project as cpu
 from drr.kernels.cpu.intermediate import plan
@@ -16,6 +17,8 @@ from drr.kernels.rays import rays_in_voxels
 SHAPE, SPACING = (20, 24, 28), (1.5, 2.0, 2.5)
 HU = random_hu(SHAPE)
 MU = UNIT(HU)
+# Nothing below 100 HU.
+BONE = Attenuation(hu=(100.0, 1100.0), mu=(0.0, 0.01), name="bone")
 
 
 def project(rays, method, hu=HU, **options):
@@ -244,6 +247,27 @@ def test_pixels_many_voxels_wide_without_anti_aliasing(pitch):
     rays = rays_at(affine_of(hu.shape, (1.0, 1.0, 1.0)), 0, 0, shape=(9, 40), pitch=pitch)
     truth = reference.joseph(UNIT(hu), rays)
     assert relative_rmse(project(rays, "shear-warp", hu), truth) < 1e-5
+
+
+@pytest.mark.parametrize("quality", ["full", "preview"])
+@pytest.mark.parametrize("angles", [(0, 0), (90, 0), (20, 0)])
+def test_what_lies_between_dense_things_far_apart_is_left_out(angles, quality):
+    """As of bone: chunks of a row in which nothing attenuates are skipped, with the same image."""
+    hu = np.full((7, 40, 700), -1000, np.int16)
+    hu[1:6, 5:30, 2:20] = hu[2:7, 10:22, 333:350] = 700
+    hu[3, 12, 690:] = 900
+    hu = hu if angles[0] != 90 else np.ascontiguousarray(hu.transpose(0, 2, 1))
+    rays = rays_at(affine_of(hu.shape, (1.0, 1.0, 1.0)), *angles, shape=(12, 900), pitch=1.0)
+    # The same attenuation, but any voxel might attenuate.
+    mapping = BONE.mapping
+    thresholds, slopes = (
+        [first, *rest] for first, rest in ((-2e3, mapping.thresholds), (0, mapping.slopes))
+    )
+    every = cpu.Mapping(mapping.table, np.float32(thresholds), np.float32(slopes))
+    assert mapping.lowest > 0 > every.lowest
+    image = cpu.project(hu, mapping, rays, quality=quality)
+    assert np.count_nonzero(image.sum(axis=0)) in range(20, 400)
+    np.testing.assert_array_equal(image, cpu.project(hu, every, rays, quality=quality))
 
 
 def preview(rays, hu=HU, **options):

@@ -267,6 +267,7 @@ def _shear_warp(
                 resampled,
                 np.empty(bottom - top, np.int64),
                 np.empty(2 * (bottom - top), np.float32),
+                np.empty(shear_warp.ROWS, np.int64),
                 layout.columns,
                 channel.reshape(-1),
             )

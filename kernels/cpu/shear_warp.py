@@ -223,6 +223,7 @@ def accumulate(
     resampled,
     pairs,
     weights,
+    places,
     columns,
     image,
 ):
@@ -257,10 +258,10 @@ def accumulate(
         rays cross the planes; all empty when the detector is outside the volume.
     pad
         Room on either side of a line, as far as a block of pixels that only touches it reaches.
-    tile, scratch, lines, resampled, pairs, weights
+    tile, scratch, lines, resampled, pairs, weights, places
         Scratch: int16 for `ROWS` * `TILE` rows or none, for eight rows of a tile, float32 for
         `ROWS` lines of the same width, for `ROWS` + 2 chunks, int64 and float32 for every row of
-        the image, twice.
+        the image, twice, int64 for `ROWS`.
     columns, image
         `(Q, columns)` float32, columns a multiple of `LANES`. Added to.
     """
@@ -271,6 +272,7 @@ def accumulate(
     gathered = tile.size > 0
     tile_row = tile.size // (ROWS * TILE)
     source = tile if gathered else voxels
+    stride = tile_row if gathered else strides[0]
     row_stride = TILE * tile_row if gathered else strides[2]
     # Of what is kept: entries of a group, one for each row.
     entries = ENTRY * (length if gathered else planes)
@@ -285,6 +287,10 @@ def accumulate(
         rows = min(most, q_stop - q0)
         for x in range((rows + 1) * CHUNK, (rows + 2) * CHUNK):
             resampled[x] = f4(0)
+        for r in range(rows):
+            places[r] = r * row_stride
+            if not gathered:
+                places[r] = origin + int64(slice_of[q0 + r]) * row_stride
         tile_stop = 0
         for s in range(scales.size):
             m0, m1 = starts[s], starts[s + 1]
@@ -314,9 +320,7 @@ def accumulate(
                 continue
             first, last = end, begin
             for m in range(m0, m1):
-                plane = origin + m * strides[0] + slips[m]
-                if gathered:
-                    plane = (m - tile_start) * tile_row + slips[m]
+                plane = (m - tile_start) * stride + slips[m]
                 left, right = max(begin, -slips[m]), min(end, length - slips[m])
                 for r in range(rows):
                     if kept.size > 0 and not gathered:
@@ -326,15 +330,17 @@ def accumulate(
                             first = min(first, max(left, kept[entry + 1] - slips[m]))
                             last = max(last, min(right, kept[entry + 2 * runs] - slips[m]))
                         continue
-                    at = plane + (r if gathered else int64(slice_of[q0 + r])) * row_stride
+                    at = plane + places[r]
                     i = left
                     while i + WIDE <= first and not any_from(source, at + i, lowest):
                         i += WIDE
                     first = min(first, i)
+                    fetch(source, at + stride + left, i + WIDE - left)
                     i = right
                     while i - WIDE >= last and not any_from(source, at + i - WIDE, lowest):
                         i -= WIDE
                     last = max(last, i)
+                    fetch(source, at + stride + i - WIDE, right + WIDE - i)
             if last <= first:
                 continue
             x0 = max(0, int64(math.floor((first - 1 - shift_p) / step_p)) // LANES * LANES)
@@ -342,108 +348,152 @@ def accumulate(
             x1 = min(columns, x1)
             if x1 <= x0:
                 continue
-            shift_p += pad
-            begin = int64(step_p * x0 + shift_p) - 3
-            end = int64(step_p * (x1 - 1) + shift_p) + LANES
-            for r in range(rows):
-                line = r * width
-                # The first plane of a slab begins the line, the others add to it.
-                opening = first if m1 - m0 == 1 else last
-                clear(lines, line + begin, line + pad + opening)
-                for m in range(m0, m1):
-                    entry = -1
-                    if gathered:
-                        at = (m - tile_start) * tile_row + r * row_stride
-                    else:
-                        at = origin + m * strides[0] + int64(slice_of[q0 + r]) * row_stride
-                        if kept.size > 0:
-                            entry = group_of[q0 + r] * entries + m * ENTRY
-                    attenuate_row(
-                        source,
-                        at,
-                        max(first, -slips[m]),
-                        min(last, length - slips[m]),
-                        slips[m],
-                        kept,
-                        entry,
-                        thresholds,
-                        slopes,
-                        nothing,
-                        table,
-                        m1 - m0 > 1,
-                        lines,
-                        line + pad,
-                    )
-                clear(lines, line + pad + last, line + end)
             for v in range(top, bottom):
                 position = step_q * v + shift_q
                 pair = min(int64(position), rows)
                 pairs[v] = pair * CHUNK
                 weights[2 * v] = 1.0 - (position - pair)
                 weights[2 * v + 1] = position - pair
-            drift = step_p - 1.0
-            spread = abs(drift) * (LANES - 1)
-            for chunk in range(x0, x1, CHUNK):
-                stop = min(chunk + CHUNK, x1)
-                if not gathered:
-                    # The same voxels of the next slab, which are far away, while these are near.
-                    start = origin + m1 * strides[0] - pad + int64(step_p * chunk + shift_p)
-                    for r in range(rows):
-                        at = start + int64(slice_of[q0 + r]) * row_stride
-                        for i in range(0, int64(step_p * CHUNK) + 31, 32):
-                            prefetch(voxels, at + i)
-                # When the scale is near one, the positions of a block's pixels lie within three or
-                # four elements of a line: hats weight them, all in contiguous memory.
-                if spread <= 1.0:
-                    for x in range(chunk, stop, LANES):
-                        position = step_p * x + shift_p
-                        at = int64(position + min(drift, 0.0) * (LANES - 1))
-                        d = ramp() * f4(drift) + f4(position - at)
-                        w0, w1, w2 = hat(d), hat(d - f4(1)), hat(d - f4(2))
-                        to = CHUNK + x - chunk
-                        for _ in range(rows):
-                            value = fma(load(lines, at + 1), w1, load(lines, at) * w0)
-                            store(resampled, to, fma(load(lines, at + 2), w2, value))
-                            at += width
-                            to += CHUNK
-                elif spread <= 2.0:
-                    for x in range(chunk, stop, LANES):
-                        position = step_p * x + shift_p
-                        at = int64(position + min(drift, 0.0) * (LANES - 1))
-                        d = ramp() * f4(drift) + f4(position - at)
-                        w0, w1, w2, w3 = hat(d), hat(d - f4(1)), hat(d - f4(2)), hat(d - f4(3))
-                        to = CHUNK + x - chunk
-                        for _ in range(rows):
-                            value = fma(load(lines, at + 1), w1, load(lines, at) * w0)
-                            value = fma(load(lines, at + 2), w2, value)
-                            store(resampled, to, fma(load(lines, at + 3), w3, value))
-                            at += width
-                            to += CHUNK
-                else:
-                    for x in range(chunk, stop):
-                        position = step_p * x + shift_p
-                        at = int64(position)
-                        part = f4(position - at)
-                        to = CHUNK + x - chunk
-                        for _ in range(rows):
-                            resampled[to] = lines[at] + part * (lines[at + 1] - lines[at])
-                            at += width
-                            to += CHUNK
-                for v in range(top, bottom):
-                    lower, upper = splat(weights[uint64(2 * v)]), splat(weights[uint64(2 * v + 1)])
-                    whole = low.size == 0 or sign * m0 + 0.5 <= low[v]
-                    if not whole and sign * m0 - 0.5 >= high[v]:
-                        continue
-                    at = pairs[uint64(v)]
-                    for x in range(v * columns + chunk, v * columns + stop, LANES):
-                        value = load(resampled, at) * lower
-                        value = fma(load(resampled, at + CHUNK), upper, value)
-                        if not whole:
-                            # Only the part of the plane's interval before the detector counts.
-                            value = unit((load(limit, x) - f4(m0)) * f4(sign) + f4(0.5)) * value
-                        # Rounded before it is added to a sum that is much larger.
-                        store(image, x, load(image, x) + value)
-                        at += LANES
+            # Stretches of chunks in each of which something attenuates: of bone, few do.
+            edge = x0
+            while edge < x1:
+                start = stop = edge
+                while edge < x1 and stop == edge:
+                    edge = min(stop + CHUNK, x1)
+                    left = max(first, int64(math.floor(step_p * stop + shift_p)))
+                    right = min(last, int64(math.floor(step_p * (edge - 1) + shift_p)) + 2)
+                    found = False
+                    for m in range(m0, m1):
+                        plane = (m - tile_start) * stride + slips[m]
+                        here, end = max(left, -slips[m]), min(right, length - slips[m])
+                        for r in range(rows):
+                            at = plane + places[r]
+                            found = found or any_within(source, at + here, end - here, lowest)
+                            if not found:
+                                fetch(source, at + stride + here, end - here)
+                    if found:
+                        stop = edge
+                    elif start == stop:
+                        start = stop = edge
+                if stop == start:
+                    continue
+                # What of the lines is seen from these columns.
+                left = max(first, int64(math.floor(step_p * start + shift_p)))
+                right = min(last, int64(math.floor(step_p * (stop - 1) + shift_p)) + 2)
+                begin = int64(step_p * start + shift_p + pad) - 3
+                end = int64(step_p * (stop - 1) + shift_p + pad) + LANES
+                for r in range(rows):
+                    line = r * width
+                    # The first plane of a slab begins the line, the others add to it.
+                    opening = left if m1 - m0 == 1 else right
+                    clear(lines, line + begin, line + pad + opening)
+                    for m in range(m0, m1):
+                        entry = -1
+                        if kept.size > 0 and not gathered:
+                            entry = group_of[q0 + r] * entries + m * ENTRY
+                        attenuate_row(
+                            source,
+                            (m - tile_start) * stride + places[r],
+                            max(left, -slips[m]),
+                            min(right, length - slips[m]),
+                            slips[m],
+                            kept,
+                            entry,
+                            thresholds,
+                            slopes,
+                            nothing,
+                            table,
+                            m1 - m0 > 1,
+                            lines,
+                            line + pad,
+                        )
+                    clear(lines, line + pad + right, line + end)
+                for chunk in range(start, stop, CHUNK):
+                    count = min(CHUNK, stop - chunk)
+                    if not gathered:
+                        # The same voxels of the next slab, far away, while these are near.
+                        here = (m1 - tile_start) * stride + int64(step_p * chunk + shift_p)
+                        for r in range(rows):
+                            fetch(voxels, here + places[r], int64(step_p * CHUNK) + 31)
+                    resample(lines, width, rows, step_p, shift_p + pad, chunk, count, resampled)
+                    for v in range(top, bottom):
+                        whole = low.size == 0 or sign * m0 + 0.5 <= low[v]
+                        if not whole and sign * m0 - 0.5 >= high[v]:
+                            continue
+                        at, to = pairs[uint64(v)], v * columns + chunk
+                        lower = splat(weights[uint64(2 * v)])
+                        upper = splat(weights[uint64(2 * v + 1)])
+                        for x in range(0, count, LANES):
+                            value = load(resampled, at + x) * lower
+                            value = fma(load(resampled, at + CHUNK + x), upper, value)
+                            if not whole:
+                                # Only the part of the plane's interval before the detector counts.
+                                part = (load(limit, to + x) - f4(m0)) * f4(sign) + f4(0.5)
+                                value = unit(part) * value
+                            # Rounded before it is added to a sum that is much larger.
+                            store(image, to + x, load(image, to + x) + value)
+
+
+@jit
+def any_within(voxels, at, count, lowest):
+    """Whether any of `count` voxels is a value or more; also where they are too few to look at."""
+    if count < WIDE:
+        return count > 0
+    for i in range(0, count - WIDE, WIDE):
+        if any_from(voxels, at + i, lowest):
+            return True
+    return any_from(voxels, at + count - WIDE, lowest)
+
+
+@jit
+def fetch(voxels, at, count):
+    """Bring voxels closer, as far as there are any."""
+    for i in range(0, count, 32):
+        prefetch(voxels, at + i)
+
+
+@jit
+def resample(lines, width, rows, step, shift, column, count, resampled):
+    """Values of columns of the image along lines of voxels, from the second chunk on."""
+    drift = step - 1.0
+    spread = abs(drift) * (LANES - 1)
+    # When the scale is near one, the positions of a block's pixels lie within three or four
+    # elements of a line: hats weight them, all in contiguous memory.
+    if spread <= 1.0:
+        for x in range(0, count, LANES):
+            position = step * (column + x) + shift
+            at = int64(position + min(drift, 0.0) * (LANES - 1))
+            d = ramp() * f4(drift) + f4(position - at)
+            w0, w1, w2 = hat(d), hat(d - f4(1)), hat(d - f4(2))
+            to = CHUNK + x
+            for _ in range(rows):
+                value = fma(load(lines, at + 1), w1, load(lines, at) * w0)
+                store(resampled, to, fma(load(lines, at + 2), w2, value))
+                at += width
+                to += CHUNK
+    elif spread <= 2.0:
+        for x in range(0, count, LANES):
+            position = step * (column + x) + shift
+            at = int64(position + min(drift, 0.0) * (LANES - 1))
+            d = ramp() * f4(drift) + f4(position - at)
+            w0, w1, w2, w3 = hat(d), hat(d - f4(1)), hat(d - f4(2)), hat(d - f4(3))
+            to = CHUNK + x
+            for _ in range(rows):
+                value = fma(load(lines, at + 1), w1, load(lines, at) * w0)
+                value = fma(load(lines, at + 2), w2, value)
+                store(resampled, to, fma(load(lines, at + 3), w3, value))
+                at += width
+                to += CHUNK
+    else:
+        for x in range(count):
+            position = step * (column + x) + shift
+            at = int64(position)
+            part = f4(position - at)
+            to = CHUNK + x
+            for _ in range(rows):
+                resampled[to] = lines[at] + part * (lines[at + 1] - lines[at])
+                at += width
+                to += CHUNK
 
 
 @jit
