@@ -10,6 +10,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from drr.kernels.cpu.continuation import blend_slices, mean_slice, running_means
 from drr.kernels.cpu.cut import kept_box
 from drr.kernels.cpu.kept import Kept
 from drr.kernels.cpu.parts import Side
-from drr.kernels.cpu.threads import available_cpus, run
+from drr.kernels.cpu.threads import available_cpus, each
 from drr.kernels.morphology import outermost, shadow
 from drr.outline import OUTLINE_PARAMETERS, Outline, estimate_outline
 from drr.volume import Volume
@@ -263,19 +264,33 @@ def fill_sides_apart(
     assert added.outline is not None
     outline, before = added.outline, added.before[1:]
     _, rows, count = added.shape(volume)
-    inner = outline.edge_values(volume, (rows, count), before, kept.at)
-    columns = outline.columns(volume, (rows, count), before)
+    threads = threads or available_cpus()
+    columns, inner = each(
+        [
+            lambda: outline.columns(volume, (rows, count), before),
+            lambda: outline.edge_values(volume, (rows, count), before, kept.at),
+        ],
+        threads,
+    )
     left, right = np.zeros(rows, np.int32), np.full(rows, count, np.int32)
     within = columns.x < count // 2
     np.maximum.at(left, columns.y[within], columns.x[within].astype(np.int32) + 1)
     np.minimum.at(right, columns.y[~within], columns.x[~within].astype(np.int32))
-    sides = []
-    for first, end in ((np.zeros_like(left), left), (right, np.full_like(right, count))):
+
+    def side(first: NDArray[np.int32], end: NDArray[np.int32]) -> Side:
         lowest, highest = int(first.min()), int(end.max())
         values = kept.slices(0, volume.shape[0], (lowest, max(highest, lowest + 1)))
-        outline.fill(values, columns, inner, first=lowest, threads=threads)
-        sides.append(Side(values, lowest, np.stack([first, end], axis=1)))
-    return sides[0], sides[1]
+        outline.fill(values, columns, inner, first=lowest, threads=1)
+        return Side(values, lowest, np.stack([first, end], axis=1))
+
+    before_it, after_it = each(
+        [
+            lambda: side(np.zeros_like(left), left),
+            lambda: side(right, np.full_like(right, count)),
+        ],
+        threads,
+    )
+    return before_it, after_it
 
 
 class End(NamedTuple):
@@ -309,13 +324,7 @@ def continue_ends(
 ) -> list[str]:
     """Fill the slices beyond the ends of a scan, and say so; `spacing` is `(3,)` mm, x, y, z."""
     ends = [end for end in ends if end.added]
-    blends: list[Any] = [None] * len(ends)
-
-    def task(start: int, stop: int) -> None:
-        for k in range(start, stop):
-            blends[k] = _blend(ends[k], spacing)
-
-    run(task, [(k, k + 1) for k in range(len(ends))], threads or available_cpus())
+    blends = each([partial(_blend, end, spacing) for end in ends], threads or available_cpus())
     notes = []
     for end, (slices, weights) in zip(ends, blends, strict=True):
         blend_slices(slices, weights, end.out, threads=threads)

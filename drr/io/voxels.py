@@ -34,6 +34,9 @@ BLOCK = 1 << 22
 MOST_HELPERS = 3
 """Threads beside the one that inflates; more find nothing to do."""
 
+AHEAD = 2
+"""Blocks before the one that is inflated, for which helpers have memory ready."""
+
 
 class Stream(Protocol):
     """Bytes that come one after another."""
@@ -208,7 +211,9 @@ class _Work:
             if not straight:
                 for _ in range(min(helpers.most + 1, len(blocks))):
                     free.put(np.empty((self.step, *self.slice_shape), self.dtype))
-            for start, stop in blocks:
+            for n, (start, stop) in enumerate(blocks):
+                if straight and helpers.most and n + AHEAD < len(blocks):
+                    helpers.do(_touch, hu[slice(*blocks[n + AHEAD])])
                 block = hu[start:stop] if straight else free.get()
                 done = _fill(source, block[: stop - start])
                 if done < self.slice_bytes * (stop - start):
@@ -261,6 +266,11 @@ def _fill(stream: Stream, block: NDArray[Any]) -> int:
     while done < len(buffer) and (count := stream.readinto(buffer[done:])):
         done += count
     return done
+
+
+def _touch(block: NDArray[Any]) -> None:
+    """Write to every page of new memory, so that the system clears it now and on this thread."""
+    block.reshape(-1).view(np.uint8)[:: mmap.PAGESIZE] = 0
 
 
 class _Helpers:

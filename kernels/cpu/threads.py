@@ -10,10 +10,11 @@ import contextlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
-__all__ = ["available_cpus", "run", "split"]
+__all__ = ["available_cpus", "each", "run", "split"]
 
 # By process: a child of a fork inherits the parent's pool object but none of its threads.
 _pools: dict[int, ThreadPoolExecutor] = {}
@@ -61,6 +62,18 @@ def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threa
         wait(helpers)
     for helper in helpers:
         helper.result()
+
+
+def each(jobs: Sequence[Callable[[], Any]], threads: int) -> list[Any]:
+    """What the jobs return, in their order; each is done by one of the threads."""
+    results: list[Any] = [None] * len(jobs)
+
+    def task(start: int, stop: int) -> None:
+        for k in range(start, stop):
+            results[k] = jobs[k]()
+
+    run(task, [(k, k + 1) for k in range(len(jobs))], threads)
+    return results
 
 
 def _pool() -> ThreadPoolExecutor:
