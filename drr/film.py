@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from drr.errors import DisplayError
 from drr.geometry import Geometry
+from drr.kernels.cpu.threads import available_cpus, run, split
 
 if TYPE_CHECKING:
     from drr.anatomy import Anatomy
@@ -47,6 +48,8 @@ darker lungs bring the whole picture's grey levels nearer to theirs (docs/realis
 
 # The field is looked at in about so many rows and columns.
 _SAMPLES = 64
+# Rows that go through the curve at a time.
+_ROWS = 32
 _MOST_BANDS = 16
 _TOO_MUCH_GAIN = 9.0
 
@@ -166,7 +169,11 @@ class Film:
             raise DisplayError(
                 f"{bad} of {x.size} line integrals are NaN or infinite; the film cannot show them"
             )
-        return self._curve(amplify_bands(x, self.gains, self.knee, threads=threads))
+        x = amplify_bands(x, self.gains, self.knee, threads=threads)
+        # Some rows at a time, so that they stay in the cache.
+        parts = split(len(x), -(-len(x) // _ROWS))
+        run(lambda start, stop: self._curve(x[start:stop]), parts, threads or available_cpus())
+        return x
 
     def grey(self, level: float) -> float:
         """Grey of a wide, even area of this line integral, from 0 to 1."""

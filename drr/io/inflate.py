@@ -24,7 +24,7 @@ DEFAULT_LIMIT = 8 * 2**30
 CHUNK = 1 << 16  # compressed bytes read at a time
 # Decompressed bytes made at a time: few enough to stay in the core's cache, enough to spare the
 # interpreter's lock, which is taken after each.
-PART = 1 << 20
+PART = 1 << 18
 SLACK = 1 << 24
 """Decompressed bytes that may follow the voxels."""
 
