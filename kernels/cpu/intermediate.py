@@ -26,7 +26,8 @@ class Plan:
     intermediate pixel X; the intermediate plane is `plane` along `axis`. A slab is the planes from
     one of `starts` to the next, each moved along p by its whole number `slips` first. `low` and
     `high` are the least and the largest of each row of `sign * limit`, empty where nothing limits
-    the rays.
+    the rays. Rows and columns of the detector are `straight` where they run along those of the
+    intermediate image, and `exact` where their pixels are the same.
     """
 
     axis: int
@@ -39,6 +40,7 @@ class Plan:
     pitch_q: float
     columns: int
     rows: int
+    straight: bool
     exact: bool
     starts: NDArray[np.int64]
     slips: NDArray[np.int64]
@@ -91,7 +93,7 @@ def plan(
         return None
     corners = corners[:, [p_axis, q_axis]]
 
-    exact = _is_parallel_to_face(fine, p_axis, q_axis, axis)
+    exact = straight = _is_parallel_to_face(fine, p_axis, q_axis, axis)
     spacing = np.sqrt(np.diag(rays.metric))
     finest = min(spacing[p_axis], spacing[q_axis])
     pitches = _pixel_pitch(fine, axis, p_axis, q_axis, plane)
@@ -150,6 +152,7 @@ def plan(
         pitch_q=float(pitches[1]),
         columns=columns,
         rows=int(size[1]),
+        straight=straight,
         exact=exact,
         starts=starts,
         slips=slips,

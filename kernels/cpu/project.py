@@ -297,10 +297,12 @@ def _shear_warp(
                 layout.q0,
                 layout.pitch_q,
                 int(layout.exact),
+                int(layout.straight),
                 *sub,
                 start,
                 stop,
                 np.empty(3 * sub[0] * rays.shape[1]),
+                np.empty(layout.columns, np.float32),
                 rays.shape[1],
                 channel.reshape(-1),
             )

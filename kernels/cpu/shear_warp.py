@@ -511,11 +511,13 @@ def warp(
     q0,
     pitch_q,
     exact,
+    straight,
     across,
     down,
     row_start,
     row_stop,
     places,
+    blended,
     out_columns,
     out,
 ):
@@ -524,10 +526,11 @@ def warp(
     Every pixel is the mean of `down` x `across` sub-pixel rays. A ray's value is the intermediate
     image where the ray crosses the intermediate plane, times the ray's length in mm between two
     planes of voxels. When `exact`, sub-pixels coincide with intermediate pixels and are read;
-    otherwise Catmull-Rom interpolation (E. Catmull and R. Rom, 1974).
+    otherwise Catmull-Rom interpolation (E. Catmull and R. Rom, 1974), of one row of the image at a
+    time when they are `straight`: rows and columns of rays cross the plane along its own.
 
-    Coordinates of `source`, `origin`, `u`, `v` and `metric` are in the order m, p, q. `places` is
-    scratch for three float64 of each ray of a row.
+    Coordinates of `source`, `origin`, `u`, `v` and `metric` are in the order m, p, q. `places` and
+    `blended` are scratch: three float64 of each ray of a row, float32 of each column of the image.
     """
     rows = image.size // columns
     rays = out_columns * across
@@ -555,6 +558,20 @@ def warp(
             if exact:
                 take_row(image, rows, columns, places, rays, across, down, row * out_columns, out)
                 continue
+            if straight:
+                interpolate_row(
+                    image,
+                    rows,
+                    columns,
+                    places,
+                    rays,
+                    across,
+                    down,
+                    row * out_columns,
+                    out,
+                    blended,
+                )
+                continue
             for i in range(rays):
                 x, y = places[i], places[rays + i]
                 weight = f4(places[2 * rays + i] / (across * down))
@@ -562,25 +579,55 @@ def warp(
                 n, k = int64(math.floor(x)), int64(math.floor(y))
                 if n < 1 or k < 1 or n > columns - 3 or k > rows - 3:
                     continue
-                f, g = f4(x - n), f4(y - k)
-                f0 = ((f4(-0.5) * f + f4(1)) * f - f4(0.5)) * f
-                f1 = (f4(1.5) * f - f4(2.5)) * f * f + f4(1)
-                f2 = ((f4(-1.5) * f + f4(2)) * f + f4(0.5)) * f
-                f3 = (f4(0.5) * f - f4(0.5)) * f * f
-                value = f4(0)
-                for b in range(4):
-                    at = uint64((k - 1 + b) * columns + n - 1)
-                    # Catmull-Rom's weight of a row at distance e.
-                    e = abs(g + f4(1 - b))
-                    inner = (f4(1.5) * e - f4(2.5)) * e * e + f4(1)
-                    outer = ((f4(-0.5) * e + f4(2.5)) * e - f4(4)) * e + f4(2)
-                    value += (outer if e > f4(1) else inner) * (
-                        f0 * image[at]
-                        + f1 * image[at + uint64(1)]
-                        + f2 * image[at + uint64(2)]
-                        + f3 * image[at + uint64(3)]
-                    )
+                f0, f1, f2, f3 = catmull_rom(f4(x - n))
+                g0, g1, g2, g3 = catmull_rom(f4(y - k))
+                at, pitch = uint64((k - 1) * columns + n - 1), uint64(columns)
+                value = g0 * four(image, at, f0, f1, f2, f3)
+                value += g1 * four(image, at + pitch, f0, f1, f2, f3)
+                value += g2 * four(image, at + uint64(2) * pitch, f0, f1, f2, f3)
+                value += g3 * four(image, at + uint64(3) * pitch, f0, f1, f2, f3)
                 out[to] += weight * value
+
+
+@jit
+def catmull_rom(f):
+    """Weights of the four neighbours of a place that is f beyond the second."""
+    f0 = ((f4(-0.5) * f + f4(1)) * f - f4(0.5)) * f
+    f1 = (f4(1.5) * f - f4(2.5)) * f * f + f4(1)
+    f2 = ((f4(-1.5) * f + f4(2)) * f + f4(0.5)) * f
+    f3 = (f4(0.5) * f - f4(0.5)) * f * f
+    return f0, f1, f2, f3
+
+
+@jit
+def four(image, at, f0, f1, f2, f3):
+    """Weighted sum of neighbours in a row; `at` is unsigned."""
+    value = f0 * image[at] + f1 * image[at + uint64(1)]
+    return value + f2 * image[at + uint64(2)] + f3 * image[at + uint64(3)]
+
+
+@jit
+def interpolate_row(image, rows, columns, places, rays, across, down, to, out, blended):
+    """Add a row of rays that cross the plane along a row of the image, between its pixels."""
+    y = places[rays]
+    k = int64(math.floor(y))
+    if k < 1 or k > rows - 3:
+        return
+    g0, g1, g2, g3 = catmull_rom(f4(y - k))
+    at = (k - 1) * columns
+    for x in range(0, columns, LANES):
+        value = load(image, at + x) * g0
+        value = fma(load(image, at + columns + x), g1, value)
+        value = fma(load(image, at + 2 * columns + x), g2, value)
+        store(blended, x, fma(load(image, at + 3 * columns + x), g3, value))
+    for i in range(rays):
+        x = places[i]
+        n = int64(math.floor(x))
+        if n < 1 or n > columns - 3:
+            continue
+        f0, f1, f2, f3 = catmull_rom(f4(x - n))
+        weight = f4(places[2 * rays + i] / (across * down))
+        out[uint64(to + i // across)] += weight * four(blended, uint64(n - 1), f0, f1, f2, f3)
 
 
 @jit
