@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import VolumeError
 from drr.kernels.cpu.block_means import block_means
+from drr.kernels.cpu.threads import available_cpus, each
 from drr.kernels.morphology import Mask, components, dilate, erode, outermost, shadow
 from drr.volume import Volume
 
@@ -179,6 +180,7 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
         Threads for the pass over the voxels; all available ones by default.
     """
     p = ANATOMY_PARAMETERS
+    threads = threads or available_cpus()
     spacing = volume.spacing[::-1]
     scale = _scale(volume.shape, spacing)
     factors = _factors(volume.shape, spacing, scale)
@@ -197,7 +199,7 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
     outside_view = _outside_view(maxima)
 
     tissue = (means > p["tissue_hu"]) & ~outside_view
-    body = _find_body(tissue, block)
+    body = _find_body(tissue, block, threads)
     if body is None:
         return Anatomy(
             np.ones(means.shape, bool),
@@ -206,11 +208,16 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
             found=False,
             notes=("no body stands out, so the whole volume is taken for one",),
         )
-    lungs = _find_lungs(means, body, block)
+    lungs, sides = each(
+        [
+            lambda: _find_lungs(means, body, block),
+            lambda: _truncated_sides(body, outside_view, block),
+        ],
+        threads,
+    )
     notes = []
     if lungs is None:
         notes.append("no lungs were found, so views are centred on the body")
-    sides = _truncated_sides(body, outside_view, block)
     if sides:
         notes.append(f"the field of view cuts the body ({', '.join(sides)})")
     return Anatomy(
@@ -278,13 +285,13 @@ def _outside_view(maxima: NDArray[np.int16]) -> Mask:
     return np.asarray(impossible | columns) if is_disc else impossible
 
 
-def _find_body(tissue: Mask, block: NDArray[np.float64]) -> Mask | None:
+def _find_body(tissue: Mask, block: NDArray[np.float64], threads: int) -> Mask | None:
     p = ANATOMY_PARAMETERS
     if np.count_nonzero(tissue) < p["smallest_body_of_volume"] * tissue.size:
         return None
     core, _ = _core(tissue, block)
     # The opening would remove thin chest walls; with the lungs filled there are none.
-    solid = tissue | _enclosed_air(tissue, core)
+    solid = tissue | _enclosed_air(tissue, core, threads)
     core, radii = _core(solid, block)
     body = _grow(core, solid, (0, 1, 1), max(radii) + 1)
     body |= _holes(body)
@@ -304,7 +311,7 @@ def _core(tissue: Mask, block: NDArray[np.float64]) -> tuple[Mask, tuple[int, in
     return parts.mask(parts.sizes >= p["smallest_part"] * parts.sizes.max()), radii
 
 
-def _enclosed_air(tissue: Mask, core: Mask) -> Mask:
+def _enclosed_air(tissue: Mask, core: Mask, threads: int) -> Mask:
     """Air that has thick parts of the body in front of it and behind it.
 
     Lungs have, also where their walls are thin, the field of view cuts them or the airway leaves
@@ -312,12 +319,18 @@ def _enclosed_air(tissue: Mask, core: Mask) -> Mask:
     """
     p = ANATOMY_PARAMETERS
     in_front, behind = shadow(core), shadow(core, backward=True)
-    # The dilation closes gaps in thin walls, through which the lung would leak.
-    air = components(~dilate(tissue, (0, 1, 1)), planes=True)
+    air, holes = each(
+        [
+            # The dilation closes gaps in thin walls, through which the lung would leak.
+            lambda: components(~dilate(tissue, (0, 1, 1)), planes=True),
+            lambda: _holes(tissue),
+        ],
+        threads,
+    )
     between = air.sums(in_front & behind) >= p["between_fraction"] * air.sizes
     air_mask = dilate(air.mask(between | ~air.at_edge()), (0, 1, 1)) & ~tissue
     # In space, so that thin crescents of lung hang together with the rest of it.
-    air = components(air_mask | _holes(tissue))
+    air = components(air_mask | holes)
     least = p["front_and_back_fraction"] * air.sizes
     return air.mask((air.sums(in_front) >= least) & (air.sums(behind) >= least))
 

@@ -7,6 +7,7 @@ a sinusoid, joins the two ends of a gap.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,6 +42,10 @@ The body is cut where it comes within `touch_blocks` of the field's edge; what i
 `widest_gap_sectors` are left alone. The tissue of the last `tissue_mm` before the edge, between
 `lowest_hu` and `highest_hu`, turns into `fat_hu` towards the outline, and over `skin_mm` into air.
 """
+
+
+# Columns of voxels that are judged together, each way.
+_TILE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +126,7 @@ class Outline:
         ny, nx = shape
         y = (np.arange(ny) - before[0] - (volume.shape[1] - 1) / 2) * volume.spacing[1]
         x = (np.arange(nx) - before[1] - (volume.shape[2] - 1) / 2) * volume.spacing[0]
-        # No angle is needed of what lies between edge and outline in no direction.
-        squared = (y * y)[:, None] + x * x
-        low, high = float(self.edge.min()) - 0.1, float(self.radius.max()) + 0.1
-        j, i = np.nonzero((squared > max(low, 0.0) ** 2) & (squared < high**2))
+        j, i = np.nonzero(self._tiles(y, x, volume.spacing))
         sectors = self.edge.size
         turn = np.arctan2(y[j], x[i]) / (2 * np.pi) * sectors - 0.5
         whole = np.floor(turn)
@@ -132,6 +134,33 @@ class Outline:
         sector, share = (whole % sectors).astype(np.int16), (turn - whole).astype(np.float32)
         wanted = may_be_filled(radius, sector, share, self.edge, self.radius)
         return Columns(j[wanted], i[wanted], radius[wanted], sector[wanted], share[wanted])
+
+    def _tiles(
+        self, y: NDArray[np.float64], x: NDArray[np.float64], spacing: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """`(ny, nx)` where columns at y and x (mm) may lie between edge and outline.
+
+        Judged by tiles of `_TILE` columns each way: of few columns the angle is needed.
+        """
+        middles = [
+            places[0] + (np.arange(0, places.size, _TILE) + (_TILE - 1) / 2) * step
+            for places, step in ((y, spacing[1]), (x, spacing[0]))
+        ]
+        half = _TILE / 2 * math.hypot(spacing[0], spacing[1])
+        turn = np.arctan2(middles[0][:, None], middles[1])
+        radius = np.hypot(middles[0][:, None], middles[1])
+        sectors = self.edge.size
+        sector = np.floor(turn / (2 * np.pi) * sectors - 0.5).astype(int) % sectors
+        # A tile that may count spans so many sectors either way.
+        nearest = max(float(self.edge.min()) - half, half)
+        around = math.ceil(math.asin(half / max(nearest, half)) / (2 * math.pi) * sectors) + 1
+        shifts = range(-around - 1, around + 1)
+        lowest = np.min([np.roll(self.edge, k) for k in shifts], axis=0)
+        furthest = self.radius.max(axis=0)
+        highest = np.max([np.roll(furthest, k) for k in shifts], axis=0)
+        wanted = (radius + half > lowest[sector]) & (radius - half < highest[sector])
+        wide = np.repeat(np.repeat(wanted, _TILE, axis=0), _TILE, axis=1)
+        return np.asarray(wide[: y.size, : x.size])
 
     def fill(
         self,
