@@ -1,11 +1,12 @@
 # Everything runs in .venv, made on first use. `make help` lists the targets.
 #   make PYTHON=python3.12 test     another interpreter (after `make clean`)
 #   make demo CT=path/to/ct         your own scan
-#   make test ARGS="-x -k views"    options for pytest
+#   make test ARGS="-x -k views"    options for pytest; WORKERS=0 for one process
 
 PYTHON ?= python3
 CT ?=
 OUT ?= out
+WORKERS ?= 2
 
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -39,7 +40,7 @@ demo: $(RUN) $(DEMO_CT) ## PA, AP, lateral and oblique of a synthetic chest, or 
 	@echo "Pictures and their JSON records are in $(OUT)/. Not for diagnosis."
 
 test: $(DEV) ## run the tests
-	$(BIN)/pytest -m "not soak" $(ARGS)
+	$(BIN)/pytest -m "not soak" -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Type checkers cannot follow the package mapping of pyproject.toml: mypy gets an installed copy.
 lint: $(DEV) ## check style and types

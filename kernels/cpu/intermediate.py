@@ -12,7 +12,7 @@ from drr.kernels.rays import Rays
 
 __all__ = ["Plan", "dominant_axis", "plan"]
 
-# Columns are padded to whole vectors; see `shear_warp.BLOCK`.
+# Columns are padded to whole lines of the cache.
 BLOCK = 16
 # Rows and columns around the detector's shadow that Catmull-Rom interpolation reads.
 MARGIN = 3

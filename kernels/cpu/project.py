@@ -15,6 +15,7 @@ from drr.kernels.cpu.intermediate import Plan, dominant_axis, plan
 from drr.kernels.cpu.parts import Part, Parts
 from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.kernels.cpu.transpose import transposed_copy
+from drr.kernels.cpu.warp import warp
 from drr.kernels.rays import Rays
 
 __all__ = [
@@ -281,9 +282,9 @@ def _shear_warp(
     out = np.empty((len(mappings), *rays.shape), np.float32)
     source = np.array([*rays.source[order], rays.source[3]])
 
-    def warp(start: int, stop: int) -> None:
+    def carry(start: int, stop: int) -> None:
         for image, channel in zip(images, out, strict=True):
-            shear_warp.warp(
+            warp(
                 image.reshape(-1),
                 layout.columns,
                 source,
@@ -307,7 +308,7 @@ def _shear_warp(
                 channel.reshape(-1),
             )
 
-    run(warp, split(rays.shape[0], threads), threads)
+    run(carry, split(rays.shape[0], threads), threads)
     return out
 
 
