@@ -268,6 +268,7 @@ def _serve(pipe: Connection, threads: int, gpu: str | None) -> None:
     with contextlib.suppress(EOFError, OSError):
         while True:
             work, arguments = pipe.recv()
+            answer: tuple[Any, Exception | None, str]
             try:
                 answer = (work(*arguments), None, "")
             except Exception as error:

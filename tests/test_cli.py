@@ -49,7 +49,7 @@ def test_help_and_no_command_list_all_commands() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str) -> None:
     result = run(name, "-h")
-    assert result.exit_code == 0
+    assert result.exit_code == 0, result.output
     assert result.output.startswith(f"Usage: main {name}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import locale
 import io
 import os
 import shutil
@@ -576,7 +577,10 @@ def compress_with_gdcm(path: Path, compressor: str) -> None:
     writer.KeepOriginalImageUIDOn()
     writer.UseCompressionOn()
     writer.SetCompressor(compressor)
+    characters = locale.setlocale(locale.LC_CTYPE)
     writer.Execute(SimpleITK.ReadImage(str(path), SimpleITK.sitkUInt16))
+    # GDCM leaves the process with another one.
+    locale.setlocale(locale.LC_CTYPE, characters)
     packed = dcmread(path)
     assert packed.file_meta.TransferSyntaxUID.is_compressed
     original.PixelData = packed.PixelData
