@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import locale
 import io
+import locale
 import os
 import shutil
 import tempfile
