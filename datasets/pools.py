@@ -14,6 +14,7 @@ import json
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -267,9 +268,10 @@ def _serve(pipe: Connection, threads: int, gpu: str | None) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            work, arguments = pipe.recv()
+            sent = pipe.recv_bytes()
             answer: tuple[Any, Exception | None, str]
             try:
+                work, arguments = pickle.loads(sent)  # may import, and fail
                 answer = (work(*arguments), None, "")
             except Exception as error:
                 # A traceback does not go through a pipe, its text does.
