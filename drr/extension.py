@@ -283,14 +283,14 @@ def fill_sides_apart(
         outline.fill(values, columns, inner, first=lowest, threads=1)
         return Side(values, lowest, np.stack([first, end], axis=1))
 
-    before_it, after_it = each(
+    on_left, on_right = each(
         [
             lambda: side(np.zeros_like(left), left),
             lambda: side(right, np.full_like(right, count)),
         ],
         threads,
     )
-    return before_it, after_it
+    return on_left, on_right
 
 
 class End(NamedTuple):

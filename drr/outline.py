@@ -128,7 +128,7 @@ class Outline:
         x = (np.arange(nx) - before[1] - (volume.shape[2] - 1) / 2) * volume.spacing[0]
         j, i = np.nonzero(self._tiles(y, x, volume.spacing))
         sectors = self.edge.size
-        turn = np.arctan2(y[j], x[i]) / (2 * np.pi) * sectors - 0.5
+        turn = _turn(y[j], x[i], sectors)
         whole = np.floor(turn)
         radius = np.hypot(y[j], x[i]).astype(np.float32)
         sector, share = (whole % sectors).astype(np.int16), (turn - whole).astype(np.float32)
@@ -147,13 +147,12 @@ class Outline:
             for places, step in ((y, spacing[1]), (x, spacing[0]))
         ]
         half = _TILE / 2 * math.hypot(spacing[0], spacing[1])
-        turn = np.arctan2(middles[0][:, None], middles[1])
         radius = np.hypot(middles[0][:, None], middles[1])
         sectors = self.edge.size
-        sector = np.floor(turn / (2 * np.pi) * sectors - 0.5).astype(int) % sectors
+        sector = np.floor(_turn(middles[0][:, None], middles[1], sectors)).astype(int) % sectors
         # A tile that may count spans so many sectors either way.
         nearest = max(float(self.edge.min()) - half, half)
-        around = math.ceil(math.asin(half / max(nearest, half)) / (2 * math.pi) * sectors) + 1
+        around = math.ceil(math.asin(half / nearest) / (2 * math.pi) * sectors) + 1
         shifts = range(-around - 1, around + 1)
         lowest = np.min([np.roll(self.edge, k) for k in shifts], axis=0)
         furthest = self.radius.max(axis=0)
@@ -362,6 +361,11 @@ def _bulges(
     sector = (first[gap] + place) % count
     bulge[plane[gap], sector] = np.minimum(curve - field[sector], p["furthest_mm"])
     return bulge
+
+
+def _turn(y: NDArray[np.float64], x: NDArray[np.float64], sectors: int) -> NDArray[np.float64]:
+    """Sectors from the middle of the first to a place, around from +x to +y; see `_angles`."""
+    return np.asarray(np.arctan2(y, x) / (2 * np.pi) * sectors - 0.5)
 
 
 def _angles(count: int) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ RECORD_KEY = "drr-record"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREYSCALE, METRE, ROW_ABOVE = 0, 1, 2
 
-# That are quantised at a time.
+# Rows that are quantised at a time.
 ROWS = 32
 
 

@@ -141,14 +141,12 @@ def accumulate(
     groups = (q_stop - q_start + ROWS - 1) // ROWS
     most = (q_stop - q_start + groups - 1) // groups
     # Beyond a group's first and last row of voxels are zeros; its neighbours add the other part.
-    for x in range(CHUNK):
-        resampled[x] = f4(0)
+    clear(resampled, 0, CHUNK)
     nothing = hinges(f4(NOTHING), thresholds, slopes)
 
     for q0 in range(q_start, q_stop, most):
         rows = min(most, q_stop - q0)
-        for x in range((rows + 1) * CHUNK, (rows + 2) * CHUNK):
-            resampled[x] = f4(0)
+        clear(resampled, (rows + 1) * CHUNK, (rows + 2) * CHUNK)
         for r in range(rows):
             places[r] = r * row_stride
             if not gathered:
