@@ -13,14 +13,16 @@ from click.testing import CliRunner
 from PIL import Image
 
 import drr
-from drr.cli.inspect import _half_blocks, command
+from drr.cli import main
+from drr.cli.inspect import _half_blocks
 from drr.errors import ReadError, WriteError
 
 LUNG_DX = Path("ct", "lung_dx_a0001", "a0001_5mm_kernelB_dicom.zip")
 
 
 def run(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+    given = ["inspect", *(str(a) for a in arguments)]
+    result = CliRunner().invoke(main, given, catch_exceptions=False, standalone_mode=False)
     assert result.exit_code == 0, result.output
     return result.output
 

@@ -7,14 +7,18 @@ import functools
 import nibabel
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 import drr
-from drr.cli.phantom import command
+from drr.cli import main
 from drr.datasets.phantom import LABELS, thorax, thorax_labels, thorax_with_labels
 from drr.errors import VolumeError, WriteError
 
 VALUE = {name: value for value, name in LABELS.items()}
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["phantom", *arguments], standalone_mode=False)
 
 
 @functools.lru_cache(maxsize=1)
@@ -237,7 +241,7 @@ def test_bad_options_are_named(options, message):
 def test_command_writes_a_nifti_that_reads_back(tmp_path):
     path, organs = tmp_path / "ct.nii.gz", tmp_path / "organs.nii"
     arguments = ["--size", "40", "--seed", "3", "--noise", "0"]
-    result = CliRunner().invoke(command, ["-o", str(path), "--labels", str(organs), *arguments])
+    result = run("-o", str(path), "--labels", str(organs), *arguments)
     assert result.exit_code == 0, result.output
     assert result.output.split() == [str(path), str(organs)]
     expected, labels = thorax_with_labels(40, seed=3, noise=0)
@@ -252,7 +256,7 @@ def test_command_writes_a_nifti_that_reads_back(tmp_path):
 
 def test_command_is_reproducible_to_the_byte(tmp_path):
     for name in ("a.nii.gz", "b.nii.gz"):
-        assert CliRunner().invoke(command, [str(tmp_path / name), "--size", "32"]).exit_code == 0
+        assert run(str(tmp_path / name), "--size", "32").exit_code == 0
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
@@ -260,11 +264,11 @@ def test_command_keeps_an_existing_file_without_force(tmp_path):
     path = tmp_path / "ct.nii.gz"
     path.write_bytes(b"mine")
     arguments = [str(path), "--size", "32"]
-    result = CliRunner().invoke(command, arguments)
+    result = run(*arguments)
     assert isinstance(result.exception, WriteError)
     assert "exists already" in str(result.exception)
     assert path.read_bytes() == b"mine"
-    assert CliRunner().invoke(command, [*arguments, "--force"]).exit_code == 0
+    assert run(*arguments, "--force").exit_code == 0
     assert path.read_bytes() != b"mine"
 
 
@@ -281,7 +285,7 @@ def test_command_keeps_an_existing_file_without_force(tmp_path):
 )
 def test_command_leaves_nothing_behind_on_bad_input(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(command, arguments)
+    result = run(*arguments)
     assert result.exit_code != 0
     assert message in f"{result.output}{result.exception}"
     assert list(tmp_path.iterdir()) == []

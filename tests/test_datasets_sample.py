@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from drr.cli.sample import command
+from drr.cli import main
 from drr.datasets import sample
 from drr.errors import MissingDependencyError, ReadError, WriteError
 
@@ -188,7 +188,7 @@ def test_a_missing_folder_is_named_before_anything_is_downloaded(tmp_path, monke
 
 @needs_pip
 def test_command_prints_the_credit_and_the_path(small, target):
-    result = CliRunner().invoke(command, [str(target), "--mask"])
+    result = CliRunner().invoke(main, ["sample", str(target), "--mask"])
     assert result.exit_code == 0, result.output
     assert "LIDC-IDRI" in result.stderr
     assert "Armato" in result.stderr
