@@ -59,11 +59,12 @@ def main() -> None:
 
         return run
 
+    of_tissue = tissue()
     made = project(prepared)
     assert isinstance(made, Projection)
     tasks: dict[str, Callable[[], object]] = {
         "bare projection (water)": lambda: project(plain, look="raw"),
-        "bare projection (tissue)": lambda: project(plain, look="raw", attenuation=tissue()),
+        "bare projection (tissue)": lambda: project(plain, look="raw", attenuation=of_tissue),
         "prepare": lambda: prepare(ct, threads=threads),
         "prepare, no extension": lambda: prepare(ct, beyond=False, threads=threads),
         "film levels": lambda: film_for(made.line_integrals, placed, prepared.anatomy),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy, check_anatomy
 from drr.errors import VolumeError
-from drr.kernels.cpu.continuation import blend_slices, mean_slice, running_means
+from drr.kernels.cpu.continuation import blend_slices, blur_inside, mean_slice
 from drr.kernels.cpu.cut import kept_box
 from drr.kernels.cpu.kept import Kept
 from drr.kernels.cpu.parts import Side
@@ -47,7 +47,7 @@ EXTENSION_PARAMETERS = {
     "mean_mm": 12.0,
     "to_mean_mm": 6.0,
     "to_blurred_mm": 40.0,
-    "alike_mm": 2.0,
+    "alike": 0.1,
     "blur_mm": 10.0,
     "lowest_hu": -1000,
     "highest_hu": 1000,
@@ -58,7 +58,8 @@ EXTENSION_PARAMETERS = {
 
 Beyond the last slice, over `to_mean_mm`, the slices turn into the mean of the last `mean_mm`;
 over `to_blurred_mm` into that mean blurred within the slice by a standard deviation of `blur_mm`.
-From `to_mean_mm` on so little changes that slices within `alike_mm` are the same.
+From `to_mean_mm` on, slices are the same while the share of the blurred mean in them grows by no
+more than `alike`.
 """
 
 
@@ -324,10 +325,17 @@ def continue_ends(
 ) -> list[str]:
     """Fill the slices beyond the ends of a scan, and say so; `spacing` is `(3,)` mm, x, y, z."""
     ends = [end for end in ends if end.added]
-    blends = each([partial(_blend, end, spacing) for end in ends], threads or available_cpus())
+    if not ends:
+        return []
+    # One piece of memory for all: new memory costs about as much as what is done in it.
+    room = np.empty((len(ends), 3, *ends[0].out.shape[1:]), np.float32)
+    weights = each(
+        [partial(_blend, end, spacing, slices) for end, slices in zip(ends, room, strict=True)],
+        threads or available_cpus(),
+    )
     notes = []
-    for end, (slices, weights) in zip(ends, blends, strict=True):
-        blend_slices(slices, weights, end.out, threads=threads)
+    for end, slices, each_of in zip(ends, room, weights, strict=True):
+        blend_slices(slices, each_of, end.out, threads=threads)
         notes.append(
             f"extension: {end.added * float(spacing[2]):.0f} mm {end.name} the scan repeat its "
             "last slices, blurred with the distance; they are not anatomy"
@@ -338,42 +346,46 @@ def continue_ends(
 def repeated(added: int, spacing: NDArray[np.float64]) -> NDArray[np.int32]:
     """`(added,)` which of the slices that differ each one beyond an end is, counted from it on."""
     p = EXTENSION_PARAMETERS
-    thickness = float(spacing[2])
-    distance = (1 + np.arange(added)) * thickness
-    alike = max(1, int(p["alike_mm"] / thickness + 1e-6))
-    first = np.count_nonzero(distance <= p["to_mean_mm"])
-    numbers = np.arange(added)
-    numbers[first:] = first + np.arange(added - first) // alike
-    beyond = distance >= p["to_blurred_mm"]
-    numbers[beyond] = numbers[beyond].min(initial=added)
-    return numbers.astype(np.int32)
+    distance, _, blurred = _beyond(added, spacing)
+    steps = np.where(blurred < 1, blurred // p["alike"], np.inf)
+    own = distance <= p["to_mean_mm"]
+    changes = own[1:] | (steps[1:] > steps[:-1])
+    return np.cumsum(np.concatenate([[0], changes])[:added]).astype(np.int32)
+
+
+def _beyond(added: int, spacing: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Of slices beyond an end, the distance, and how far on the way to the mean and the blurred."""
+    p = EXTENSION_PARAMETERS
+    distance = (1 + np.arange(added)) * float(spacing[2])
+    to_mean = np.minimum(distance / p["to_mean_mm"], 1.0)
+    to_blurred = np.minimum(distance / p["to_blurred_mm"], 1.0)
+    return distance, to_mean, to_blurred * to_blurred * (3 - 2 * to_blurred)
 
 
 def _blend(
-    end: End, spacing: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the slices beyond an end are sums of, and the weights; all count from the end."""
+    end: End, spacing: NDArray[np.float64], slices: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """`(n, 3)` weights of three slices, of which sums make those beyond an end, counted from it.
+
+    The slices, the last, a mean of the last, and that blurred, are written to `(3, ny, nx)`.
+    """
     p = EXTENSION_PARAMETERS
-    _, ny, nx = end.out.shape
+    last, mean, blurred = slices
     count = min(end.slices, max(1, round(p["mean_mm"] / float(spacing[2]))))
-    # One piece of memory for all: new memory costs about as much as what is done in it.
-    room = np.empty((7, ny, nx), np.float32)
-    last, mean, blurred = slices = room[:3]
     limits = int(p["lowest_hu"]), int(p["highest_hu"])
     end.mean(1, *limits, last)
     end.mean(count, *limits, mean)
     inside = _filled(mean > p["tissue_hu"])
-    _blur_inside(mean, inside, p["blur_mm"] / spacing[1::-1], blurred, room[3:])
+    sigmas = p["blur_mm"] / float(spacing[1]), p["blur_mm"] / float(spacing[0])
+    blur_inside(mean, inside, sigmas, blurred)
     numbers = repeated(end.added, spacing)
-    # Of slices that are the same, their middle.
-    distance = (1 + np.arange(end.added)) * float(spacing[2])
-    distance = np.bincount(numbers, distance) / np.bincount(numbers)
-    to_mean = np.minimum(distance / p["to_mean_mm"], 1.0)
-    to_blurred = np.minimum(distance / p["to_blurred_mm"], 1.0)
-    to_blurred *= to_blurred * (3 - 2 * to_blurred)
-    weights = [(1 - to_blurred) * (1 - to_mean), (1 - to_blurred) * to_mean, to_blurred]
-    each = np.stack(weights, axis=1).astype(np.float32)
-    return slices, each if len(end.out) == len(each) else each[numbers]
+    # Of slices that are the same, the mean.
+    _, to_mean, to_blurred = (
+        np.bincount(numbers, way) / np.bincount(numbers) for way in _beyond(end.added, spacing)
+    )
+    parts = [(1 - to_blurred) * (1 - to_mean), (1 - to_blurred) * to_mean, to_blurred]
+    weights = np.stack(parts, axis=1).astype(np.float32)
+    return weights if len(end.out) == len(weights) else weights[numbers]
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -383,45 +395,6 @@ def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     x = np.arange(mask.shape[1], dtype=np.int32)
     between = (x >= start[0, :, None]) & (x < stop[0, :, None])
     return np.asarray(between & shadow(plane)[0] & shadow(plane, backward=True)[0])
-
-
-def _blur_inside(
-    image: NDArray[np.float32],
-    inside: NDArray[np.bool_],
-    sigmas: NDArray[np.float64],
-    blurred: NDArray[np.float32],
-    room: NDArray[np.float32],
-) -> None:
-    """Blur what is inside the body with nothing but itself, so that the skin stays where it is.
-
-    Nearly Gaussian: three running means along each axis, over what is inside the image. W. M.
-    Wells, "Efficient synthesis of Gaussian filters by cascaded uniform filters", IEEE Trans.
-    Pattern Anal. Mach. Intell. 1986.
-
-    Parameters
-    ----------
-    blurred
-        Where the result goes.
-    room
-        `(4, ny, nx)` to work in.
-    """
-    ny, nx = image.shape
-    # Side by side, for one pass along an axis blurs both.
-    both, other = room.reshape(2, ny, 2 * nx)
-    np.multiply(image, inside, out=both[:, :nx])
-    both[:, nx:] = inside
-    both, other = running_means(both, other, _radius(sigmas[0], ny), 3)
-    turned, both = other.reshape(nx, 2 * ny), both.reshape(ny, 2 * nx)
-    turned[:, :ny], turned[:, ny:] = both[:, :nx].T, both[:, nx:].T
-    both, _ = running_means(turned, both.reshape(nx, 2 * ny), _radius(sigmas[1], nx), 3)
-    total, share = both[:, :ny].T, both[:, ny:].T
-    np.divide(total, np.maximum(share, np.float32(1e-6), out=share), out=blurred)
-    np.copyto(blurred, image, where=~inside)
-
-
-def _radius(sigma: float, size: int) -> int:
-    """Of three running means over 2 r + 1, which have the variance r (r + 1)."""
-    return int(min(round(math.sqrt(float(sigma) ** 2 + 0.25) - 0.5), size))
 
 
 def _length(name: str, value: Any) -> float:

@@ -304,7 +304,9 @@ def _sampled(
     (rows, columns), (down, across) = geometry.shape, _blocks(geometry.shape)
     shape = rows // down, columns // across
     used = values[: shape[0] * down, : shape[1] * across]
-    means = used.reshape(shape[0], down, shape[1], across).mean(axis=(1, 3), dtype=np.float32)
+    # Rows first, for whole rows are added as vectors.
+    sums = used.reshape(shape[0], down, -1).sum(axis=1, dtype=np.float32)
+    means = sums.reshape(*shape, across).sum(axis=2) / np.float32(down * across)
     u, v = np.array(geometry.u), np.array(geometry.v)
     center = np.array(geometry.detector_center)
     center = center - (rows - used.shape[0]) / 2 * v - (columns - used.shape[1]) / 2 * u
@@ -330,7 +332,9 @@ def _lungs_shadow(anatomy: Anatomy, geometry: Geometry) -> NDArray[np.float64]:
     assert anatomy.lungs is not None
     lungs = anatomy.lungs
     # Only the lungs' box: most blocks of the grid are not lung.
-    spans = [np.flatnonzero(lungs.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    footprint = lungs.any(axis=0)
+    sides = lungs.any(axis=(1, 2)), footprint.any(axis=1), footprint.any(axis=0)
+    spans = [np.flatnonzero(side) for side in sides]
     box = tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
     affine = np.array(anatomy.affine)
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box[::-1]]

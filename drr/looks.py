@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -96,11 +97,17 @@ def find_look(name: str) -> Look:
     DisplayError
         For a look that does not exist, with the nearest that does.
     """
+    check_look(name)
+    return _parts(name)
+
+
+@cache
+def _parts(name: str) -> Look:
+    # Made once: an attenuation keeps the table that kernels read.
     from drr.attenuation import tissue, water
     from drr.display import default_window
     from drr.film import film_for
 
-    check_look(name)
     if name == "film":
         return Look(
             name=name,

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from drr.kernels.cpu.continuation import (
     blend_slices,
+    blur_inside,
     fill_sides,
     last_on_rays,
     may_be_filled,
@@ -82,17 +84,45 @@ def test_nothing_beyond_the_edge_leaves_all() -> None:
     assert (values == -1000).all()
 
 
-@pytest.mark.parametrize("radius", [0, 1, 4, 30])
-@pytest.mark.parametrize("times", [1, 3])
-def test_running_means_are_those_of_what_is_inside(radius: int, times: int) -> None:
+@pytest.mark.parametrize("radii", [(0,), (1,), (4,), (30,), (1, 1, 2), (4, 4, 4)])
+def test_running_means_are_those_of_what_is_inside(radii: tuple[int, ...]) -> None:
     image = np.random.default_rng(2).uniform(-1, 1, (17, 5))
     expected = image
-    for _ in range(times):
+    for radius in radii:
         expected = np.stack(
             [expected[max(0, n - radius) : n + radius + 1].mean(axis=0) for n in range(17)]
         )
-    means, _ = running_means(image.copy(), np.empty_like(image), radius, times)
-    np.testing.assert_allclose(means, expected, atol=1e-12)
+    np.testing.assert_allclose(running_means(image.copy(), radii), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("sigmas", [(3.0, 4.0), (6.0, 6.0), (14.3, 9.1)])
+@pytest.mark.parametrize("shape", [(40, 61), (90, 120)])
+def test_a_blur_inside_a_mask_is_gaussian_and_knows_nothing_outside(
+    shape: tuple[int, int], sigmas: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(6)
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    inside = np.hypot(y - shape[0] / 2, x - shape[1] / 2) < max(shape) / 2.5
+    # Smooth, as a mean of slices is.
+    image = gaussian_filter(rng.uniform(-4000, 4000, shape), 2.0).astype(np.float32)
+    image[~inside] = -1000
+    blurred = np.empty_like(image)
+    blur_inside(image, inside, sigmas, blurred)
+    total, share = (
+        gaussian_filter(a.astype(float), sigmas, mode="constant", truncate=8)
+        for a in (image * inside, inside)
+    )
+    expected = np.where(inside, total / np.maximum(share, 1e-6), image)
+    # Far less than what the blur takes away.
+    assert np.std((blurred - expected)[inside]) < 0.1 * np.std((image - expected)[inside])
+    assert (blurred[~inside] == -1000).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 90), (50, 70)])
+def test_a_blur_leaves_what_is_even_as_it_is(shape: tuple[int, int]) -> None:
+    image, blurred = np.full(shape, 37, np.float32), np.empty(shape, np.float32)
+    blur_inside(image, np.ones(shape, bool), (11.0, 8.0), blurred)
+    np.testing.assert_allclose(blurred, 37, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 5), (12, 50, 60)])

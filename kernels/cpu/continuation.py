@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from drr.kernels.cpu.threads import available_cpus, run, split
 
 __all__ = [
     "blend_slices",
+    "blur_inside",
     "fill_sides",
     "last_on_rays",
     "may_be_filled",
@@ -22,6 +25,8 @@ __all__ = [
 
 # Voxels of each slice that are blended, or averaged, at a time.
 _STRETCH = 2048
+# A standard deviation of a blur has so many blocks of pixels; finer detail it does not leave.
+_BLOCKS = 3
 
 
 def blend_slices(
@@ -54,6 +59,60 @@ def blend_slices(
         _blend_slices(*sources, weights, size, flat, len(out), start, stop)
 
     run(task, split(-(-size // _STRETCH), 4 * threads), threads)
+
+
+def blur_inside(
+    image: NDArray[np.float32],
+    inside: NDArray[np.bool_],
+    sigmas: tuple[float, float],
+    blurred: NDArray[np.float32],
+) -> None:
+    """Blur what is inside a mask with nothing but itself, so that its edge stays where it is.
+
+    Nearly Gaussian: three running means along each axis, of means of blocks of pixels. W. M.
+    Wells, "Efficient synthesis of Gaussian filters by cascaded uniform filters", IEEE Trans.
+    Pattern Anal. Mach. Intell. 1986. What is outside stays as it is.
+
+    Parameters
+    ----------
+    image, inside
+        `(ny, nx)`, C-contiguous.
+    sigmas
+        Standard deviations along y and x, in pixels.
+    blurred
+        `(ny, nx)` float32, C-contiguous, to write to.
+    """
+    ny, nx = image.shape
+    sy, sx = (max(1, int(sigma / _BLOCKS)) for sigma in sigmas)
+    rows, columns = -(-ny // sy), -(-nx // sx)
+    # Sums and how many pixels they are of, side by side, for one pass along an axis takes both.
+    both, total = np.empty((rows, 2 * columns), np.float32), np.empty(2 * nx, np.float32)
+    flat, mask = image.reshape(-1), inside.view(np.uint8).reshape(-1)
+    _sum_blocks(flat, mask, ny, nx, sy, sx, total, both.reshape(-1))
+    both = running_means(both, _radii(sigmas[0] / sy)).reshape(rows, 2, columns)
+    both = running_means(both.T.reshape(columns, 2 * rows), _radii(sigmas[1] / sx))
+    sums, shares = both.reshape(columns, 2, rows).transpose(1, 2, 0)
+    means = sums / np.maximum(shares, np.float32(1e-6))
+    # Linear between the middles of blocks: along rows here, across them pixel by pixel.
+    left, part = _between(nx, sx, columns)
+    wide = means[:, left] * (1 - part) + means[:, np.minimum(left + 1, columns - 1)] * part
+    above, part = _between(ny, sy, rows)
+    _spread(wide.reshape(-1), flat, mask, nx, above, part, rows, blurred.reshape(-1))
+
+
+def _radii(sigma: float) -> tuple[int, int, int]:
+    """Of three running means over 2 r + 1, whose variances, r (r + 1) / 3, make up the blur's."""
+    r = max(0, math.floor(math.sqrt(sigma**2 + 0.25) - 0.5))
+    larger = round(3 * (sigma**2 - r * (r + 1)) / (2 * (r + 1)))
+    first, second, third = (r + (n < larger) for n in range(3))
+    return first, second, third
+
+
+def _between(count: int, size: int, blocks: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """For each pixel the last block whose middle is not beyond it, and how far on it is."""
+    at = np.clip((np.arange(count) + 0.5) / size - 0.5, 0, blocks - 1)
+    block = at.astype(np.int32)
+    return block, (at - block).astype(np.float32)
 
 
 def may_be_filled(
@@ -178,30 +237,27 @@ def mean_slice(values: NDArray[np.int16], low: int, high: int, mean: NDArray[np.
     _mean_slice(values.reshape(-1), len(values), mean.size, *limits, total, mean.reshape(-1))
 
 
-def running_means(
-    image: NDArray[Any], other: NDArray[Any], radius: int, times: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Means along the first axis over 2 * radius + 1 elements, those inside the array, repeated.
+def running_means(image: NDArray[Any], radii: Sequence[int]) -> NDArray[Any]:
+    """Means along the first axis over 2 r + 1 elements, those inside the array, for each r in turn.
 
     Parameters
     ----------
-    image, other
-        `(n, m)` float32 or float64, C-contiguous: the values, and room of the same type. Both are
-        written to.
+    image
+        `(n, m)` float32 or float64, C-contiguous; it is written to.
 
     Returns
     -------
-    The one of them that holds the result, and the other.
+    `(n, m)` of the same type: the image, or a new array.
     """
     n, m = image.shape
+    other = np.empty_like(image)
     places = np.arange(n)
-    inside = np.minimum(places + radius + 1, n) - np.maximum(places - radius, 0)
-    shares = (1.0 / inside).astype(image.dtype)
-    for _ in range(times):
-        total = np.zeros(m, image.dtype)
+    for radius in (min(radius, n) for radius in radii):
+        inside = np.minimum(places + radius + 1, n) - np.maximum(places - radius, 0)
+        shares, total = (1.0 / inside).astype(image.dtype), np.zeros(m, image.dtype)
         _running_means(image.reshape(-1), n, m, radius, shares, total, other.reshape(-1))
         image, other = other, image
-    return image, other
+    return image
 
 
 @jit
@@ -222,6 +278,39 @@ def _running_means(image, n, m, radius, shares, total, out):
             share, new = shares[row], uint64(row * m)
             for x in range(uint64(m)):
                 out[new + x] = share * total[x]
+
+
+@jit
+def _sum_blocks(image, inside, ny, nx, sy, sx, total, both):
+    """Of blocks of pixels, the sum of those inside, then how many these are, row by row."""
+    columns, width = (nx + sx - 1) // sx, uint64(nx)
+    for row in range((ny + sy - 1) // sy):
+        for x in range(2 * width):
+            total[x] = 0
+        for y in range(row * sy, min(row * sy + sy, ny)):
+            here = uint64(y * nx)
+            for x in range(width):
+                share = f4(inside[here + x])
+                total[x] += share * image[here + x]
+                total[width + x] += share
+        for column in range(columns):
+            first, end = column * sx, min(column * sx + sx, nx)
+            for half in range(2):
+                sum_ = f4(0)
+                for x in range(first, end):
+                    sum_ += total[uint64(half * nx + x)]
+                both[uint64((2 * row + half) * columns + column)] = sum_
+
+
+@jit
+def _spread(wide, image, inside, nx, above, part, rows, out):
+    for y in range(above.size):
+        upper, lower = uint64(above[y] * nx), uint64(min(above[y] + 1, rows - 1) * nx)
+        here, share = uint64(y * nx), part[y]
+        for x in range(uint64(nx)):
+            first, second, outside = wide[upper + x], wide[lower + x], image[here + x]
+            blurred = first + share * (second - first)
+            out[here + x] = blurred if inside[here + x] else outside
 
 
 @jit

@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import int32, jit, uint8, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
-from drr.kernels.cpu.vectors import LANES, larger, splat, store, widen
+from drr.kernels.cpu.vectors import LANES, larger, prefetch, splat, store, widen
 from drr.kernels.morphology import Mask, dilate, erode
 
 __all__ = ["cut", "kept_box"]
+
+# Voxels in a line of the cache.
+LINE = 32
 
 # Classes of a block. Walks judge the voxels of rim and skin; where none comes, those of the rim
 # go and those of the skin stay.
@@ -20,7 +23,7 @@ CLASS = 3
 # Flags beside the class: walks start here; walks may look here.
 START, SEEN = 4, 8
 
-# Of more slices than this that are judged together, every so-manieth is looked at.
+# Of slices that are judged together so many are looked at.
 LOOK = 2
 
 # Blocks that a walk judges. A judgement is the distance walked, in eighths of a block and
@@ -288,7 +291,7 @@ def _mark(judged, here, along, across, wide, skin, over, near):
 @jit
 def apart(z0, z1):
     """How far apart the slices from z0 to z1 lie that `gather` sums up."""
-    return LOOK if z1 - z0 > LOOK else 1
+    return (z1 - z0 - 1) // LOOK + 1
 
 
 @jit
@@ -318,6 +321,11 @@ def gather(
                 i += 1
             x1 = min(i * fx, nx)
             for y in range(j * fy, min(j * fy + fy, ny)):
+                # The skin goes on in the next row of blocks about where it is in this one.
+                for z in range(z0, z1, step):
+                    ahead = (z * ny + y + fy) * nx
+                    for x in range(ahead + x0 - LANES, ahead + x1 + LANES, LINE):
+                        prefetch(flat, x)
                 for x in range(y * nx + x0, y * nx + x1, LANES):
                     old = z0 * ny * nx + x
                     if (z1 - 1) * ny * nx + x + LANES > flat.size:

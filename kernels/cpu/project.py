@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu import ray_casting, shear_warp, vectors
+from drr.kernels.cpu import ray_casting, shear_warp
 from drr.kernels.cpu.intermediate import Plan, dominant_axis, plan
 from drr.kernels.cpu.parts import Part, Parts
 from drr.kernels.cpu.threads import available_cpus, run, split
@@ -214,7 +214,7 @@ def _shear_warp(
         tile_size = shear_warp.ROWS * shear_warp.TILE * (int(counts[1]) + 32)
     steps = layout.scales * layout.pitch_q
     reach = int(np.abs(layout.slips).max(initial=0))
-    pad = math.ceil(vectors.LANES * layout.scales.max() * layout.pitch_p) + 24 + 2 * reach
+    pad = math.ceil(shear_warp.PAIR * layout.scales.max() * layout.pitch_p) + 24 + 2 * reach
     slabs = min(SLABS, 1 + math.prod(shape) // LEAST)
     pieces: list[tuple[Part, int, int]] = []
     for part in parts:

@@ -50,6 +50,8 @@ ROWS = 10
 CHUNK = 128
 # Planes of a view along x that are turned into rows at a time.
 TILE = 128
+# Two vectors.
+PAIR = 2 * LANES
 
 
 @jit
@@ -125,7 +127,7 @@ def accumulate(
         `ROWS` lines of the same width, for `ROWS` + 2 chunks, int64 and float32 for every row of
         the image, twice, int64 for `ROWS`.
     columns, image
-        `(Q, columns)` float32, columns a multiple of `LANES`. Added to.
+        `(Q, columns)` float32, columns a multiple of `PAIR`. Added to.
     """
     planes, length = counts[0], counts[1]
     tile_start = 0
@@ -203,9 +205,8 @@ def accumulate(
                     fetch(source, at + stride + i - WIDE, right + WIDE - i)
             if last <= first:
                 continue
-            x0 = max(0, int64(math.floor((first - 1 - shift_p) / step_p)) // LANES * LANES)
-            x1 = int64(math.ceil((last - shift_p) / step_p)) // LANES * LANES + LANES
-            x1 = min(columns, x1)
+            x0 = max(0, int64(math.floor((first - 1 - shift_p) / step_p)) // PAIR * PAIR)
+            x1 = min(columns, int64(math.ceil((last - shift_p) / step_p)) // PAIR * PAIR + PAIR)
             if x1 <= x0:
                 continue
             for v in range(top, bottom):
@@ -275,6 +276,12 @@ def accumulate(
                         here = (m1 - tile_start) * stride + int64(step_p * chunk + shift_p)
                         for r in range(rows):
                             fetch(voxels, here + places[r], int64(step_p * CHUNK) + 31)
+                    if low.size == 0 and abs(step_p - 1.0) * (LANES - 1) <= 1.0:
+                        resample_and_add(
+                            lines, width, rows, step_p, shift_p + pad, chunk, count,
+                            pairs, weights, top, bottom, columns, image,
+                        )  # fmt: skip
+                        continue
                     resample(lines, width, rows, step_p, shift_p + pad, chunk, count, resampled)
                     for v in range(top, bottom):
                         whole = low.size == 0 or sign * m0 + 0.5 <= low[v]
@@ -295,25 +302,55 @@ def accumulate(
 
 
 @jit
+def resample_and_add(
+    lines, width, rows, step, shift, column, count, pairs, weights, top, bottom, columns, image
+):  # fmt: skip
+    """Add lines of voxels to rows of the image, a pair of vectors wide, from row to row.
+
+    The scale is near one: the positions of a vector's pixels lie within three elements of a line.
+    Hats weight them, all in contiguous memory; and what two rows of the image see of a line is
+    resampled once.
+    """
+    drift = step - 1.0
+    for x in range(column, column + count, PAIR):
+        position = step * x + shift
+        at = int64(position + min(drift, 0.0) * (LANES - 1))
+        d = ramp() * f4(drift) + f4(position - at)
+        w0, w1, w2 = hat(d), hat(d - f4(1)), hat(d - f4(2))
+        position = step * (x + LANES) + shift
+        also = int64(position + min(drift, 0.0) * (LANES - 1))
+        d = ramp() * f4(drift) + f4(position - also)
+        v0, v1, v2 = hat(d), hat(d - f4(1)), hat(d - f4(2))
+        left_above, right_above = splat(f4(0)), splat(f4(0))
+        left, right = splat(f4(0)), splat(f4(0))
+        row, to = -1, top * columns + x
+        for v in range(top, bottom):
+            while row * CHUNK < pairs[uint64(v)]:
+                left_above, right_above = left, right
+                left, right = splat(f4(0)), splat(f4(0))
+                row += 1
+                if row < rows:
+                    left = fma(load(lines, at + 1), w1, load(lines, at) * w0)
+                    left = fma(load(lines, at + 2), w2, left)
+                    right = fma(load(lines, also + 1), v1, load(lines, also) * v0)
+                    right = fma(load(lines, also + 2), v2, right)
+                    at += width
+                    also += width
+            lower, upper = splat(weights[uint64(2 * v)]), splat(weights[uint64(2 * v + 1)])
+            # Rounded before it is added to a sum that is much larger.
+            store(image, to, load(image, to) + fma(left, upper, left_above * lower))
+            value = load(image, to + LANES) + fma(right, upper, right_above * lower)
+            store(image, to + LANES, value)
+            to += columns
+
+
+@jit
 def resample(lines, width, rows, step, shift, column, count, resampled):
     """Values of columns of the image along lines of voxels, from the second chunk on."""
     drift = step - 1.0
     spread = abs(drift) * (LANES - 1)
-    # When the scale is near one, the positions of a block's pixels lie within three or four
-    # elements of a line: hats weight them, all in contiguous memory.
-    if spread <= 1.0:
-        for x in range(0, count, LANES):
-            position = step * (column + x) + shift
-            at = int64(position + min(drift, 0.0) * (LANES - 1))
-            d = ramp() * f4(drift) + f4(position - at)
-            w0, w1, w2 = hat(d), hat(d - f4(1)), hat(d - f4(2))
-            to = CHUNK + x
-            for _ in range(rows):
-                value = fma(load(lines, at + 1), w1, load(lines, at) * w0)
-                store(resampled, to, fma(load(lines, at + 2), w2, value))
-                at += width
-                to += CHUNK
-    elif spread <= 2.0:
+    # Within three or four elements of a line, see `resample_and_add`.
+    if spread <= 2.0:
         for x in range(0, count, LANES):
             position = step * (column + x) + shift
             at = int64(position + min(drift, 0.0) * (LANES - 1))
