@@ -407,18 +407,19 @@ def _outer_corners(mask: Mask, affine: NDArray[np.float64]) -> NDArray[np.float6
     All that are corners of its convex hull are among them, so that no direction is lost; most
     others are left out.
     """
-    count = mask.shape[2]
+    nz, ny, count = mask.shape
     start, stop = outermost(mask)
     filled = start < stop
     corners = []
     for first, sign in ((start, 1.0), (count - stop, -1.0)):
-        depth = np.where(filled, first, np.inf)
-        z, y = np.nonzero(filled & _convex(depth))
+        blocks = np.full((nz + 2, ny + 2), np.inf)
+        blocks[1:-1, 1:-1] = np.where(filled, first, np.inf)
+        # A corner is of the furthest out of the four blocks around it.
+        depth = np.minimum(blocks[:-1], blocks[1:])
+        depth = np.minimum(depth[:, :-1], depth[:, 1:])
+        z, y = np.nonzero((depth < np.inf) & _convex(depth))
         x = depth[z, y] - 0.5
-        x = x if sign > 0 else count - 1 - x
-        corners += [
-            np.stack([x, y + dy, z + dz], axis=-1) for dy in (-0.5, 0.5) for dz in (-0.5, 0.5)
-        ]
+        corners.append(np.stack([x if sign > 0 else count - 1 - x, y - 0.5, z - 0.5], axis=-1))
     return np.asarray(np.concatenate(corners) @ affine[:3, :3].T + affine[:3, 3])
 
 

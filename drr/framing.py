@@ -171,10 +171,9 @@ def _reach(geometry: Geometry, volume: Volume, anatomy: Anatomy) -> tuple[float,
 def _border(geometry: Geometry, steps: int = 64) -> NDArray[np.float64]:
     """`(4 * steps, 3)` points along the detector's border, LPS mm."""
     corners = geometry.detector_corners
-    way = np.linspace(0.0, 1.0, steps, endpoint=False)[:, None]
-    return np.concatenate(
-        [a + way * (b - a) for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True)]
-    )
+    sides = corners[[1, 2, 3, 0]] - corners
+    way = np.arange(steps)[:, None] / steps
+    return np.asarray(corners[:, None] + way * sides[:, None]).reshape(-1, 3)
 
 
 def _on_detector(

@@ -137,14 +137,11 @@ def block_classes(
     if lanes == 1 or any(size % lanes == 1 for size in sizes):
         # A walk of one lane sees half of what lies beside it.
         seen = dilate(seen, (0, 1, 1), cross=True)
-    classes = np.maximum(_where(rim, RIM), _where(skin, SKIN))
-    np.maximum(classes, _where(deep, INSIDE), out=classes)
-    return np.asarray(classes | _where(starts, START) | _where(seen, SEEN))
-
-
-def _where(mask: Mask, value: int) -> NDArray[np.uint8]:
-    """The value in the mask and zero elsewhere; many times faster than assigning by a mask."""
-    return np.asarray(mask.view(np.uint8) * np.uint8(value))
+    # The bits of class and flags: RIM is 1, SKIN is 2, INSIDE both. All inside is skin.
+    classes = ((rim & ~skin) | deep).view(np.uint8)
+    for bits, blocks in ((SKIN, skin), (START, starts), (SEEN, seen)):
+        classes |= blocks.view(np.uint8) * np.uint8(bits)
+    return classes
 
 
 def kept_box(
