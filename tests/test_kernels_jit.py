@@ -285,3 +285,10 @@ def test_what_is_shipped_is_that_of_these_sources():
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
     )
     assert not done.stdout, f"missing, or out of date:\n{done.stdout}run 'make kernels'"
+
+
+def test_the_address_of_an_array_is_read_where_numpy_keeps_it(tmp_path: Path) -> None:
+    whole = np.arange(24, dtype=np.int16).reshape(4, 6)
+    mapped = np.memmap(tmp_path / "mapped", np.int16, "w+", shape=(3, 5))
+    for array in (whole, whole[1:, 2:], whole[::-1], np.asfortranarray(whole), mapped, mapped[2]):
+        assert native._address(id(array) + native._HEAD).value == array.ctypes.data
