@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,6 +46,19 @@ def test_an_error_in_one_range_reaches_the_caller_and_the_pool_survives():
     with pytest.raises(ValueError, match="range"):
         run(fail, split(8, 8), 3)
     assert np.isfinite(one_image()).all()
+
+
+def test_work_within_work_does_not_wait_for_threads_that_wait_for_it():
+    done = []
+
+    def outer(start: int, stop: int) -> None:
+        run(lambda first, end: done.append((start, first)), split(8, 8), 4)
+
+    worker = threading.Thread(target=run, args=(outer, split(16, 16), 4), daemon=True)
+    worker.start()
+    worker.join(60)
+    assert not worker.is_alive(), "threads wait for each other"
+    assert sorted(done) == [(m, n) for m in range(16) for n in range(8)]
 
 
 @pytest.mark.parametrize(("count", "parts"), [(10, 3), (2, 5), (1, 1), (7, 7)])

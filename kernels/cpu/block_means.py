@@ -7,11 +7,9 @@ from numpy.typing import NDArray
 
 from drr.kernels.cpu.jit import float32, int16, jit, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
+from drr.kernels.cpu.vectors import LINE, prefetch
 
 __all__ = ["block_means"]
-
-# Voxels in a cache line.
-LINE = 32
 
 
 def block_means(
@@ -59,7 +57,7 @@ def block_means(
             *(values.reshape(-1), *values.shape, *factors, *every),
             *(np.int16(floor), np.int16(ceiling), *shape[1:]),
             # A last block that holds fewer voxels is filled up with values that change nothing.
-            *(np.zeros(padded, sums), np.full(padded, -32768, np.int16), np.zeros(1, np.int16)),
+            *(np.zeros(padded, sums), np.full(padded, -32768, np.int16)),
             *(np.empty(padded, sums), np.empty(padded, np.int16)),
             *(means.reshape(-1), maxima.reshape(-1), start, stop),
         )
@@ -72,7 +70,7 @@ def block_means(
 @jit
 def _block_means(
     flat, nz, ny, nx, fz, fy, fx, dz, dy, low, high, by, bx, total, highest,
-    ahead, block_total, block_highest, means, maxima, start, stop,
+    block_total, block_highest, means, maxima, start, stop,
 ):  # fmt: skip
     """Of planes of blocks, one row of blocks at a time: `total` and `highest` are of its columns.
 
@@ -83,15 +81,12 @@ def _block_means(
     for block_row in range(start * by, stop * by):
         k, j = block_row // by, block_row % by
         z0, z1, y0, y1 = k * fz, min(k * fz + fz, nz), j * fy, min(j * fy + fy, ny)
-        # A voxel of each cache line of the next rows: the memory is on its way when they are due.
-        seen = int16(0)
         z0, y0 = z0 + (min(dz, z1 - z0) - 1) // 2, y0 + (min(dy, y1 - y0) - 1) // 2
+        # The next rows are on their way when they are due.
         for z in range(z0, z1, dz):
             for y in range(y1 + (min(dy, fy) - 1) // 2, min(y1 + fy, ny), dy):
-                row = uint64((z * ny + y) * nx)
-                for x in range(uint64(0), width, uint64(LINE)):
-                    seen |= flat[row + x]
-        ahead[0] = seen
+                for x in range(0, nx, LINE):
+                    prefetch(flat, (z * ny + y) * nx + x)
         for x in range(width):
             total[x] = 0
             highest[x] = -32768

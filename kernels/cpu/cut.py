@@ -8,13 +8,10 @@ from numpy.typing import NDArray
 from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import int32, jit, uint8, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
-from drr.kernels.cpu.vectors import LANES, larger, prefetch, splat, store, widen
+from drr.kernels.cpu.vectors import LANES, LINE, larger, prefetch, splat, store, widen
 from drr.kernels.morphology import Mask, dilate, erode
 
 __all__ = ["cut", "kept_box"]
-
-# Voxels in a line of the cache.
-LINE = 32
 
 # Classes of a block. Walks judge the voxels of rim and skin; where none comes, those of the rim
 # go and those of the skin stay.

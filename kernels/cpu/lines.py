@@ -8,6 +8,7 @@ from drr.kernels.cpu.kept import ENTRY
 from drr.kernels.cpu.transpose import exchange
 from drr.kernels.cpu.vectors import (
     LANES,
+    LINE,
     any_from,
     fma,
     larger,
@@ -189,5 +190,5 @@ def any_within(voxels, at, count, lowest):
 @jit
 def fetch(voxels, at, count):
     """Bring voxels closer, as far as there are any."""
-    for i in range(0, count, 32):
+    for i in range(0, count, LINE):
         prefetch(voxels, at + i)

@@ -57,8 +57,9 @@ def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threa
     try:
         work()
     finally:
-        # After an error the others end with the range they are in.
+        # After an error the others end with the range they are in; who has not begun need not.
         waiting.clear()
+        helpers = [helper for helper in helpers if not helper.cancel()]
         wait(helpers)
     for helper in helpers:
         helper.result()

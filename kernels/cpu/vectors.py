@@ -18,6 +18,7 @@ from drr.kernels.cpu.jit import Deferred
 
 __all__ = [
     "LANES",
+    "LINE",
     "any_from",
     "exchange_block",
     "fma",
@@ -34,6 +35,9 @@ __all__ = [
 
 LANES = 8
 """float32 of a vector."""
+
+LINE = 32
+"""int16 in a line of the cache."""
 
 
 def _vector(name: str) -> Deferred:
