@@ -10,9 +10,9 @@ default picture, with what no peer does: couch removed, scan continued, lungs fr
 JSON record; `raw` is the peers' view, with the couch removed. `warm` is asked of a process that
 has done it before; `fresh` is a process from its start to its end, imports included: `drr project`
 for ours, a Python script (which calls its program, for plastimatch) for peers. Inflating alone is
-timed in the same run. Everything is timed in turn, round after round, so that a busy machine slows
-all alike; a peer is measured no further in a cell that has taken `ENOUGH` seconds. Pictures stay
-in `benchmarks/out/peers/pictures`, to be looked at.
+timed in the same run. Everything is timed in turn, round after round, each beginning with another,
+so that a busy machine slows all alike; a peer is measured no further in a cell that has taken
+`ENOUGH` seconds. Pictures stay in `benchmarks/out/peers/pictures`, to be looked at.
 """
 
 from __future__ import annotations
@@ -111,7 +111,10 @@ def measure(
     workers: dict[str, Worker] = {}
     for turn in range(options.rounds + 1):
         print(f"{path.name}: round {turn} of {options.rounds}", file=sys.stderr)
-        for name, request in requests.items():
+        # What is left behind in caches and memory is not always at the same one's cost.
+        first = turn % max(1, len(requests))
+        for name in [*requests][first:] + [*requests][:first]:
+            request = requests[name]
             if name in failures:
                 continue
             try:
