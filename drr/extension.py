@@ -356,7 +356,7 @@ def repeated(added: int, spacing: NDArray[np.float64]) -> NDArray[np.int32]:
 def _beyond(added: int, spacing: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     """Of slices beyond an end, the distance, and how far on the way to the mean and the blurred."""
     p = EXTENSION_PARAMETERS
-    distance = (1 + np.arange(added)) * float(spacing[2])
+    distance = np.arange(1.0, added + 1) * spacing[2]
     to_mean = np.minimum(distance / p["to_mean_mm"], 1.0)
     to_blurred = np.minimum(distance / p["to_blurred_mm"], 1.0)
     return distance, to_mean, to_blurred * to_blurred * (3 - 2 * to_blurred)

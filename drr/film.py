@@ -332,7 +332,7 @@ def _lungs_shadow(anatomy: Anatomy, geometry: Geometry) -> NDArray[np.float64]:
     assert anatomy.lungs is not None
     lungs = anatomy.lungs
     # Only the lungs' box: most blocks of the grid are not lung.
-    footprint = lungs.any(axis=0)
+    footprint = np.asarray(lungs.any(axis=0))
     sides = lungs.any(axis=(1, 2)), footprint.any(axis=1), footprint.any(axis=0)
     spans = [np.flatnonzero(side) for side in sides]
     box = tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
