@@ -334,8 +334,8 @@ def continue_ends(
         threads or available_cpus(),
     )
     notes = []
-    for end, slices, each_of in zip(ends, room, weights, strict=True):
-        blend_slices(slices, each_of, end.out, threads=threads)
+    for end, slices, shares in zip(ends, room, weights, strict=True):
+        blend_slices(slices, shares, end.out, threads=threads)
         notes.append(
             f"extension: {end.added * float(spacing[2]):.0f} mm {end.name} the scan repeat its "
             "last slices, blurred with the distance; they are not anatomy"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from drr.kernels.cpu.jit import float32, int16, jit, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
-from drr.kernels.cpu.vectors import LINE, prefetch
+from drr.kernels.cpu.vectors import fetch
 
 __all__ = ["block_means"]
 
@@ -85,8 +85,7 @@ def _block_means(
         # The next rows are on their way when they are due.
         for z in range(z0, z1, dz):
             for y in range(y1 + (min(dy, fy) - 1) // 2, min(y1 + fy, ny), dy):
-                for x in range(0, nx, LINE):
-                    prefetch(flat, (z * ny + y) * nx + x)
+                fetch(flat, (z * ny + y) * nx, nx)
         for x in range(width):
             total[x] = 0
             highest[x] = -32768

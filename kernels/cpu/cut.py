@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import int32, jit, uint8, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
-from drr.kernels.cpu.vectors import LANES, LINE, larger, prefetch, splat, store, widen
+from drr.kernels.cpu.vectors import LANES, fetch, larger, splat, store, widen
 from drr.kernels.morphology import Mask, dilate, erode
 
 __all__ = ["cut", "kept_box"]
@@ -317,9 +317,8 @@ def gather(
             for y in range(j * fy, min(j * fy + fy, ny)):
                 # The skin goes on in the next row of blocks about where it is in this one.
                 for z in range(z0, z1, step):
-                    ahead = (z * ny + y + fy) * nx
-                    for x in range(ahead + x0 - LANES, ahead + x1 + LANES, LINE):
-                        prefetch(flat, x)
+                    ahead = (z * ny + y + fy) * nx + x0 - LANES
+                    fetch(flat, ahead, x1 - x0 + 2 * LANES)
                 for x in range(y * nx + x0, y * nx + x1, LANES):
                     old = z0 * ny * nx + x
                     if (z1 - 1) * ny * nx + x + LANES > flat.size:

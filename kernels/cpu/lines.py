@@ -8,7 +8,6 @@ from drr.kernels.cpu.kept import ENTRY
 from drr.kernels.cpu.transpose import exchange
 from drr.kernels.cpu.vectors import (
     LANES,
-    LINE,
     any_from,
     fma,
     larger,
@@ -26,7 +25,6 @@ __all__ = [
     "attenuate_row",
     "clear",
     "exchange_kept",
-    "fetch",
     "hinges",
 ]
 
@@ -185,10 +183,3 @@ def any_within(voxels, at, count, lowest):
         if any_from(voxels, at + i, lowest):
             return True
     return any_from(voxels, at + count - WIDE, lowest)
-
-
-@jit
-def fetch(voxels, at, count):
-    """Bring voxels closer, as far as there are any."""
-    for i in range(0, count, LINE):
-        prefetch(voxels, at + i)

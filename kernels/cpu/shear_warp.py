@@ -26,13 +26,13 @@ from drr.kernels.cpu.lines import (
     attenuate_row,
     clear,
     exchange_kept,
-    fetch,
     hinges,
 )
 from drr.kernels.cpu.transpose import exchange
 from drr.kernels.cpu.vectors import (
     LANES,
     any_from,
+    fetch,
     fma,
     hat,
     load,
@@ -211,8 +211,7 @@ def accumulate(
                 continue
             for v in range(top, bottom):
                 position = step_q * v + shift_q
-                pair = min(int64(position), rows)
-                pairs[v] = pair * CHUNK
+                pairs[v] = pair = min(int64(position), rows)
                 weights[2 * v] = 1.0 - (position - pair)
                 weights[2 * v + 1] = position - pair
             # Stretches of chunks in each of which something attenuates: of bone, few do.
@@ -287,7 +286,7 @@ def accumulate(
                         whole = low.size == 0 or sign * m0 + 0.5 <= low[v]
                         if not whole and sign * m0 - 0.5 >= high[v]:
                             continue
-                        at, to = pairs[uint64(v)], v * columns + chunk
+                        at, to = pairs[uint64(v)] * CHUNK, v * columns + chunk
                         lower = splat(weights[uint64(2 * v)])
                         upper = splat(weights[uint64(2 * v + 1)])
                         for x in range(0, count, LANES):
@@ -325,7 +324,7 @@ def resample_and_add(
         left, right = splat(f4(0)), splat(f4(0))
         row, to = -1, top * columns + x
         for v in range(top, bottom):
-            while row * CHUNK < pairs[uint64(v)]:
+            while row < pairs[uint64(v)]:
                 left_above, right_above = left, right
                 left, right = splat(f4(0)), splat(f4(0))
                 row += 1

@@ -14,13 +14,14 @@ Arrays are flat and C-contiguous. What each of these means to the compiler is in
 
 from __future__ import annotations
 
-from drr.kernels.cpu.jit import Deferred
+from drr.kernels.cpu.jit import Deferred, jit
 
 __all__ = [
     "LANES",
     "LINE",
     "any_from",
     "exchange_block",
+    "fetch",
     "fma",
     "hat",
     "larger",
@@ -49,3 +50,10 @@ load, store, widen = _vector("load"), _vector("store"), _vector("widen")
 fma, hat, unit = _vector("fma"), _vector("hat"), _vector("unit")
 larger, any_from, prefetch = _vector("larger"), _vector("any_from"), _vector("prefetch")
 exchange_block = _vector("exchange_block")
+
+
+@jit
+def fetch(voxels, at, count):
+    """Bring voxels closer, as far as there are any."""
+    for i in range(0, count, LINE):
+        prefetch(voxels, at + i)

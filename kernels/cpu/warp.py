@@ -55,37 +55,17 @@ def warp(
         for part in range(down):
             line = row + (part + 0.5) / down - 0.5
             trace(
-                source,
-                origin,
-                u,
-                v,
-                metric,
-                plane,
-                p0,
-                pitch_p,
-                q0,
-                pitch_q,
-                across,
-                line,
-                rays,
+                source, origin, u, v, metric, plane, p0, pitch_p, q0, pitch_q, across, line, rays,
                 places,
-            )
+            )  # fmt: skip
             if exact:
                 take_row(image, rows, columns, places, rays, across, down, row * out_columns, out)
                 continue
             if straight:
                 interpolate_row(
-                    image,
-                    rows,
-                    columns,
-                    places,
-                    rays,
-                    across,
-                    down,
-                    row * out_columns,
-                    out,
+                    image, rows, columns, places, rays, across, down, row * out_columns, out,
                     blended,
-                )
+                )  # fmt: skip
                 continue
             for i in range(rays):
                 x, y = places[i], places[rays + i]
