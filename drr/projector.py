@@ -167,9 +167,10 @@ def project(
         paths through piecewise-constant voxels). A GPU runs `joseph` for `shear-warp`; the record
         names the one that ran.
     quality
-        `full`, or `preview` for a faster `shear-warp` that adds up four planes of voxels before it
-        resamples them; how far off that is, is in docs/conventions.md. A GPU always makes `full`;
-        the record names the one that ran. The thickness of masks is always full.
+        Of a `shear-warp`: `full`; `exact`, which resamples every plane of voxels by itself, where
+        `full` may add up two; or `preview`, faster, which adds up four. How far off they are, is
+        in docs/conventions.md. A GPU always makes `exact`; the record names the one that ran. The
+        thickness of masks is always full.
     backend
         `cpu`; `cuda` for an NVIDIA GPU; `auto` takes the GPU when one answers and can, else the
         CPU. Masks and the look `drr-rate` are always projected by the CPU.
@@ -204,7 +205,7 @@ def project(
         raise ProjectionError(
             f"there is no quality {quality!r}; qualities are {', '.join(QUALITIES)}"
         )
-    if quality != "full" and (method != "shear-warp" or look == "drr-rate"):
+    if quality == "preview" and (method != "shear-warp" or look == "drr-rate"):
         by = "the look 'drr-rate'" if look == "drr-rate" else f"method {method!r}"
         raise ProjectionError(
             f"quality {quality!r} is a shortcut of the method 'shear-warp' and there is none for "

@@ -22,7 +22,7 @@ BONE = Attenuation(hu=(100.0, 1100.0), mu=(0.0, 0.01), name="bone")
 
 
 def project(rays, method, hu=HU, **options):
-    options = {"anti_aliasing": False, "threads": 1, **options}
+    options = {"anti_aliasing": False, "threads": 1, "quality": "exact", **options}
     return cpu.project(hu, UNIT.mapping, rays, method=method, **options)
 
 
@@ -195,7 +195,7 @@ def test_an_attenuation_without_hinges_is_looked_up():
     table[32768 - 100 :] = np.sqrt(np.arange(32868, dtype=np.float32))
     mapping = cpu.Mapping(table, np.empty(0, np.float32), np.empty(0, np.float32))
     rays = rays_at(affine_of(SHAPE, SPACING), 0, 0, pitch=3.0)
-    image = cpu.project(HU, mapping, rays, threads=1, anti_aliasing=False)
+    image = cpu.project(HU, mapping, rays, quality="exact", threads=1, anti_aliasing=False)
     truth = reference.joseph(table[HU.astype(int) + 32768].astype(float), rays)
     assert relative_rmse(image, truth) < 1e-5
 
@@ -249,7 +249,7 @@ def test_pixels_many_voxels_wide_without_anti_aliasing(pitch):
     assert relative_rmse(project(rays, "shear-warp", hu), truth) < 1e-5
 
 
-@pytest.mark.parametrize("quality", ["full", "preview"])
+@pytest.mark.parametrize("quality", cpu.QUALITIES)
 @pytest.mark.parametrize("angles", [(0, 0), (90, 0), (20, 0)])
 def test_what_lies_between_dense_things_far_apart_is_left_out(angles, quality):
     """As of bone: chunks of a row in which nothing attenuates are skipped, with the same image."""
@@ -304,6 +304,51 @@ def test_a_preview_of_any_number_of_planes_counts_all_of_them(planes):
         rays = rays_at(affine, angle, 0, detector=np.inf, shape=(3, 3), pitch=1.0)
         path = planes / np.cos(np.radians(angle))
         np.testing.assert_allclose(preview(rays, hu), path, rtol=1e-5)
+
+
+@pytest.mark.parametrize("angles", [(0, 0), (90, 0), (0, 90), (3, -2), (30, 0), (30, 15)])
+@pytest.mark.parametrize("distance", [1300.0, np.inf])
+def test_full_quality_adds_up_two_planes_where_that_hardly_moves_them(angles, distance):
+    rays = rays_at(affine_of(SHAPE, (1.5, 1.5, 1.5)), *angles, isocenter=1000, detector=distance)
+    layout = plan(SHAPE, rays, sub=(1, 1), slab=2, apart=0.125)
+    assert layout is not None
+    planes = SHAPE[::-1][layout.axis]
+    steep = max(abs(angle) for angle in angles) in (15, 30)
+    assert layout.starts.size - 1 == (planes if steep else planes // 2)
+    # Where the beam is seen from, on each plane, by its own scale and by that of its slab.
+    full, exact = project(rays, "shear-warp", quality="full"), project(rays, "shear-warp")
+    if steep or (np.isinf(distance) and angles in {(0, 0), (90, 0), (0, 90)}):
+        np.testing.assert_allclose(full, exact, rtol=1e-5, atol=1e-3)
+    else:
+        assert 0 < relative_rmse(full, exact) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("angles", "most"),
+    [((0, 0), 1.1), ((90, 0), 1.1), ((30, 0), 1.3), ((30, 15), 1.3), ((60, 10), 1.3)],
+)
+@pytest.mark.parametrize("pixels", [96, 192])
+def test_noise_is_hardly_further_from_siddon_than_josephs_sums_are(angles, most, pixels):
+    """Of noise nothing is smooth, so that no interpolation is right by chance."""
+    hu = np.random.default_rng(1).normal(0, 200, (64, 96, 96)).astype(np.int16)
+    rays = rays_at(
+        affine_of(hu.shape, (0.7, 0.7, 1.0)), *angles,
+        isocenter=1500, detector=1800, shape=(pixels, pixels), pitch=72.0 / pixels,
+    )  # fmt: skip
+    truth = project(rays, "siddon", hu)
+    joseph = relative_rmse(project(rays, "joseph", hu), truth)
+    assert relative_rmse(project(rays, "shear-warp", hu, quality="full"), truth) < most * joseph
+
+
+@pytest.mark.parametrize("quality", ["full", "preview"])
+def test_a_detector_between_two_planes_hides_the_second(quality):
+    """At their common face neither is cut, but they are not of one slab."""
+    hu = np.zeros((8, 12, 8), np.int16)
+    rays = rays_in_voxels(
+        source=(3.5, 500.0, 3.5), direction=None, detector_center=(3.5, 4.5, 3.5),
+        u=(0.5, 0, 0), v=(0, 0, 0.5), shape=(4, 4), affine=np.eye(4),
+    )  # fmt: skip
+    np.testing.assert_allclose(project(rays, "shear-warp", hu, quality=quality), 7.0, rtol=1e-3)
 
 
 def test_a_preview_sees_nothing_behind_the_detector():

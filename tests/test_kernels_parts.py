@@ -12,7 +12,7 @@ from drr.attenuation import Attenuation, water
 from drr.cleanup import clean, clean_in_parts
 from drr.datasets.phantom import thorax
 from drr.extension import Extension
-from drr.kernels.cpu.project import project
+from drr.kernels.cpu.project import QUALITIES, project
 from drr.preparation import Prepared, prepare
 from drr.views import parse_view
 from drr.volume import Volume
@@ -68,7 +68,7 @@ def test_parts_make_the_image_that_the_copy_makes(sides: bool, name: str) -> Non
     assert "array" not in parted.parts.__dict__
 
 
-@pytest.mark.parametrize("quality", ["full", "preview"])
+@pytest.mark.parametrize("quality", QUALITIES)
 def test_the_transposed_copy_changes_nothing(quality: str) -> None:
     prepared = prepare(scan(sides=False))
     parts = prepared.volume.parts

@@ -110,10 +110,10 @@ BATCH = 8
 )
 @click.option(
     "--quality",
-    type=click.Choice(["full", "preview"]),
+    type=click.Choice(["exact", "full", "preview"]),
     default="full",
     show_default=True,
-    help="preview: faster by shear-warp on the CPU, and a little less exact.",
+    help="preview: faster by shear-warp on the CPU; exact: slower, equal to joseph head-on.",
 )
 @click.option(
     "--backend",

@@ -16,6 +16,12 @@ __all__ = ["Plan", "dominant_axis", "plan"]
 BLOCK = 16
 # Rows and columns around the detector's shadow that Catmull-Rom interpolation reads.
 MARGIN = 3
+# Of voxels, the largest pixels of an image that the detector's do not coincide with. As large as
+# voxels, an oblique view of noise is up to 1.5 times as far from Siddon's sums as Joseph's are, and
+# with these at most 1.3 times. Smaller ones gain little and cost the more to accumulate.
+FINENESS = 0.82
+# Planes that a scratch tile always has room for.
+MOST_ALIKE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +65,12 @@ def dominant_axis(rays: Rays) -> int:
 
 
 def plan(
-    volume_shape: tuple[int, int, int], rays: Rays, *, sub: tuple[int, int], slab: int = 1
+    volume_shape: tuple[int, int, int],
+    rays: Rays,
+    *,
+    sub: tuple[int, int],
+    slab: int = 1,
+    apart: float = math.inf,
 ) -> Plan | None:
     """Lay out the intermediate image for one view.
 
@@ -72,7 +83,9 @@ def plan(
     sub
         Sub-pixels of each pixel across and down.
     slab
-        Planes that share a scale and shift. Those that the detector cuts have their own.
+        Most planes that share a scale and shift. Those that the detector cuts have their own.
+    apart
+        Voxels, along p or q, by which sharing may move a plane.
 
     Returns
     -------
@@ -105,8 +118,9 @@ def plan(
         exact = bool(steps[0] > 0.8 and steps[1] * spacing[q_axis] > 0.8 * finest)
         pitches = steps if exact else pitches
     if not exact:
-        # As fine as voxels, so that coarse pixels are not interpolated between.
-        pitches = finest / spacing[[p_axis, q_axis]]
+        # After the voxels, whatever the pixels, so that coarse ones are not interpolated between.
+        sides = spacing[[p_axis, q_axis]]
+        pitches = np.minimum(finest, FINENESS * sides) / sides
 
     low, high = corners.min(axis=0), corners.max(axis=0)
     # Nothing outside the volume's own shadow needs accumulating.
@@ -134,7 +148,10 @@ def plan(
     )
     low = (sign * limit).min(axis=1) if limit.size else limit[0:0, 0]
     high = (sign * limit).max(axis=1) if limit.size else limit[0:0, 0]
-    cut = (sign * m + 0.5 > low.min(initial=np.inf)) & (sign * m - 0.5 < high.max(initial=-np.inf))
+    # Those that the detector touches are not added to others, of which it may hide all or nothing.
+    nearest, furthest = low.min(initial=np.inf), high.max(initial=-np.inf)
+    cut = (sign * m + 0.5 >= nearest) & (sign * m - 0.5 <= furthest)
+    slab = min(slab, _alike(rays, axis, (p_axis, q_axis), plane, start, stop, apart))
     starts = _starts(cut, slab)
     seen = scales * (start[0] + pitches[0] * (size[0] - 1) / 2) + offset_p
     middles = (starts[:-1] + starts[1:] - 1) / 2
@@ -173,6 +190,26 @@ def _starts(cut: NDArray[np.bool_], slab: int) -> NDArray[np.int64]:
         if m - starts[-1] == slab or cut[m] or cut[m - 1]:
             starts.append(m)
     return np.array([*starts, cut.size], np.int64)
+
+
+def _alike(
+    rays: Rays,
+    axis: int,
+    others: tuple[int, int],
+    plane: float,
+    start: NDArray[np.float64],
+    stop: NDArray[np.float64],
+    apart: float,
+) -> int:
+    """Neighbouring planes of which none is seen further than `apart` from where the middle is."""
+    if math.isinf(apart):
+        return MOST_ALIKE
+    corners = np.zeros((2, 3))
+    corners[:, axis] = plane
+    corners[:, others] = start, stop
+    along = _directions(rays, corners)
+    slope = np.abs(along[:, others] / along[:, [axis]]).max()
+    return int(min(1 + 2 * apart / max(slope, 1e-9), MOST_ALIKE))
 
 
 def _homotheties(

@@ -36,8 +36,10 @@ MOST_SUB_PIXELS = 64
 METHODS = ("shear-warp", "joseph", "siddon")
 # HU of what is not kept of a volume in parts.
 AIR = -1000
-# Planes of voxels that are added up before a shear-warp resamples them, by quality.
-QUALITIES = {"full": 1, "preview": 4}
+# By quality, how many planes of voxels at most are added up before a shear-warp resamples them, and
+# how many voxels that may move one. An eighth of a voxel hardly changes an error: the distance from
+# Siddon's sums grows by less than two hundredths.
+QUALITIES = {"exact": (1, 0.0), "full": (2, 0.125), "preview": (4, math.inf)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,8 @@ def project_channels(
     method
         `shear-warp`, `joseph` or `siddon`.
     quality
-        `full`, or `preview`: a shear-warp that resamples four planes of voxels at a time.
+        Of a shear-warp: `exact` resamples every plane of voxels by itself, `full` two at a time
+        where they are seen within an eighth of a voxel of their middle, `preview` four.
     anti_aliasing
         Whether a pixel larger than the voxels it sees is the mean of sub-pixel rays.
     threads
@@ -143,7 +146,8 @@ def project_channels(
     threads = available_cpus() if threads is None else threads
     sub = sub_pixels(volume.shape, rays) if anti_aliasing else (1, 1)
     if method == "shear-warp":
-        layout = plan(volume.shape, rays, sub=sub, slab=QUALITIES[quality])
+        slab, apart = QUALITIES[quality]
+        layout = plan(volume.shape, rays, sub=sub, slab=slab, apart=apart)
         if layout is not None:
             parts = _parts(volume, mappings, layout, transposed)
             return _shear_warp(volume.shape, parts, mappings, rays, layout, sub, threads)

@@ -275,7 +275,7 @@ def accumulate(
                         here = (m1 - tile_start) * stride + int64(step_p * chunk + shift_p)
                         for r in range(rows):
                             fetch(voxels, here + places[r], int64(step_p * CHUNK) + 31)
-                    if low.size == 0 and abs(step_p - 1.0) * (LANES - 1) <= 1.0:
+                    if low.size == 0 and abs(step_p - 1.0) * (LANES - 1) <= 2.0:
                         resample_and_add(
                             lines, width, rows, step_p, shift_p + pad, chunk, count,
                             pairs, weights, top, bottom, columns, image,
@@ -306,20 +306,21 @@ def resample_and_add(
 ):  # fmt: skip
     """Add lines of voxels to rows of the image, a pair of vectors wide, from row to row.
 
-    The scale is near one: the positions of a vector's pixels lie within three elements of a line.
-    Hats weight them, all in contiguous memory; and what two rows of the image see of a line is
-    resampled once.
+    The scale is near one: the positions of a vector's pixels lie within three or four elements of
+    a line. Hats weight them, all in contiguous memory; and what two rows of the image see of a
+    line is resampled once.
     """
     drift = step - 1.0
+    four = abs(drift) * (LANES - 1) > 1.0
     for x in range(column, column + count, PAIR):
         position = step * x + shift
         at = int64(position + min(drift, 0.0) * (LANES - 1))
         d = ramp() * f4(drift) + f4(position - at)
-        w0, w1, w2 = hat(d), hat(d - f4(1)), hat(d - f4(2))
+        w0, w1, w2, w3 = hat(d), hat(d - f4(1)), hat(d - f4(2)), hat(d - f4(3))
         position = step * (x + LANES) + shift
         also = int64(position + min(drift, 0.0) * (LANES - 1))
         d = ramp() * f4(drift) + f4(position - also)
-        v0, v1, v2 = hat(d), hat(d - f4(1)), hat(d - f4(2))
+        v0, v1, v2, v3 = hat(d), hat(d - f4(1)), hat(d - f4(2)), hat(d - f4(3))
         left_above, right_above = splat(f4(0)), splat(f4(0))
         left, right = splat(f4(0)), splat(f4(0))
         row, to = -1, top * columns + x
@@ -333,6 +334,9 @@ def resample_and_add(
                     left = fma(load(lines, at + 2), w2, left)
                     right = fma(load(lines, also + 1), v1, load(lines, also) * v0)
                     right = fma(load(lines, also + 2), v2, right)
+                    if four:
+                        left = fma(load(lines, at + 3), w3, left)
+                        right = fma(load(lines, also + 3), v3, right)
                     at += width
                     also += width
             lower, upper = splat(weights[uint64(2 * v)]), splat(weights[uint64(2 * v + 1)])
