@@ -279,10 +279,14 @@ def fill_sides_apart(
     np.minimum.at(right, columns.y[~within], columns.x[~within].astype(np.int32))
 
     def side(first: NDArray[np.int32], end: NDArray[np.int32]) -> Side:
+        filled = np.flatnonzero(first < end)
+        top, bottom = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, 1)
         lowest, highest = int(first.min()), int(end.max())
-        values = kept.slices(0, volume.shape[0], (lowest, max(highest, lowest + 1)))
-        outline.fill(values, columns, inner, first=lowest, threads=1)
-        return Side(values, lowest, np.stack([first, end], axis=1))
+        values = kept.slices(
+            0, volume.shape[0], rows=(top, bottom), columns=(lowest, max(highest, lowest + 1))
+        )
+        outline.fill(values, columns, inner, first=(top, lowest), threads=1)
+        return Side(values, top, lowest, np.stack([first, end], axis=1))
 
     on_left, on_right = each(
         [

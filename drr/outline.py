@@ -167,7 +167,7 @@ class Outline:
         columns: Columns,
         inner: NDArray[np.float32],
         *,
-        first: int = 0,
+        first: tuple[int, int] = (0, 0),
         threads: int | None = None,
     ) -> None:
         """Fill what lies between field and outline, in place.
@@ -175,21 +175,22 @@ class Outline:
         Parameters
         ----------
         scan
-            `(nz, ny, nx)` int16: the volume's voxels, widened or cropped along y and x, or a
-            range of their columns.
+            `(nz, ny, nx)` int16: the volume's voxels, widened or cropped along y and x, or some
+            of their rows and columns.
         columns
             Of the widened or cropped volume.
         inner
             Of `edge_values`.
         first
-            Which column is the first in `scan`.
+            Which row and column are the first in `scan`.
         """
         p = OUTLINE_PARAMETERS
-        width = scan.shape[2]
-        here = (columns.x >= first) & (columns.x < first + width)
+        _, rows, width = scan.shape
+        y, x = columns.y - first[0], columns.x - first[1]
+        here = (y >= 0) & (y < rows) & (x >= 0) & (x < width)
         fill_sides(
             scan,
-            columns.y[here] * width + columns.x[here] - first,
+            y[here] * width + x[here],
             columns.radius[here],
             columns.sector[here],
             columns.share[here],

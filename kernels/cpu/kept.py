@@ -82,24 +82,25 @@ class Kept:
             lanes[: max(before, 0)] = lanes[before + count :] = self.parameters["background"]
 
     def slices(
-        self, start: int, stop: int, columns: tuple[int, int] | None = None
+        self,
+        start: int,
+        stop: int,
+        *,
+        rows: tuple[int, int] | None = None,
+        columns: tuple[int, int] | None = None,
     ) -> NDArray[np.int16]:
-        """`(stop - start, rows, columns)` int16 copy of slices, or of some of their columns."""
-        first, end = columns or (0, self.box[3])
-        out = np.empty((stop - start, self.box[2], end - first), np.int16)
-        self._paint(out, start, first)
-        return out
-
-    def _paint(self, out: NDArray[np.int16], z: int, column: int = 0) -> None:
-        """Write slices from `z` on, columns from `column` on."""
-        y0, x0, rows, _ = self.box
+        """`(stop - start, rows, columns)` int16 copy of slices, or of some rows and columns."""
+        y0, x0, count, width = self.box
+        (top, bottom), (first, end) = rows or (0, count), columns or (0, width)
+        out = np.empty((stop - start, bottom - top, end - first), np.int16)
         _, ny, nx = self.values.shape
         limits = (np.int16(self.parameters[name]) for name in ("padding", "background"))
         _paint(
-            *(self.values.reshape(-1), (z * ny + y0) * nx + x0, nx, ny * nx),
-            *(self.runs.reshape(-1), self.groups[z : z + len(out)], rows, column),
-            *(*limits, out.reshape(-1), out.shape[2], len(out)),
+            *(self.values.reshape(-1), (start * ny + y0) * nx + x0, nx, ny * nx),
+            *(self.runs.reshape(-1), self.groups[start:stop], count, top, bottom, first),
+            *(*limits, out.reshape(-1), end - first, stop - start),
         )
+        return out
 
     def add_excess(
         self, total: NDArray[np.float32], start: int, stop: int, low: int, high: int
@@ -232,13 +233,15 @@ def _limit(runs, first, end):
 
 @jit
 def _paint(
-    flat, at, stride, plane, runs, groups, rows, column, padding, background, out, width, count
+    flat, at, stride, plane, runs, groups, rows, top, bottom, column, padding, background, out,
+    width, count,
 ):  # fmt: skip
+    line = -width
     for slice_ in range(count):
-        for row in range(rows):
+        for row in range(top, bottom):
             entry = (groups[slice_] * rows + row) * ENTRY
             here = at + slice_ * plane + row * stride + column
-            line = (slice_ * rows + row) * width
+            line += width
             cursor = 0
             for n_run in range(runs[entry]):
                 begin = min(max(runs[entry + 1 + 2 * n_run] - column, 0), width)

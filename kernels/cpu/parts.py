@@ -82,14 +82,16 @@ class Side:
     Parameters
     ----------
     values
-        `(nz, rows, n)` int16: as many slices as the scan has.
-    column
+        `(nz, m, n)` int16: as many slices as the scan has, and of their rows those that have any
+        of the columns.
+    row, column
         Of the volume, the first in `values`.
     bounds
         `(rows, 2)` int32: the first column of the volume in each row, and the end.
     """
 
     values: NDArray[np.int16]
+    row: int
     column: int
     bounds: NDArray[np.int32]
 
@@ -103,9 +105,10 @@ class Side:
 
     def copy_to(self, slices: NDArray[np.int16]) -> None:
         """Write the columns to `(nz, rows, columns)` slices of the scan."""
-        values = self.values
-        for row, (first, end) in enumerate(self.bounds.tolist()):
-            slices[:, row, first:end] = values[:, row, first - self.column : end - self.column]
+        rows = self.values.shape[1]
+        for n, (first, end) in enumerate(self.bounds[self.row : self.row + rows].tolist()):
+            values = self.values[:, n, first - self.column : end - self.column]
+            slices[:, self.row + n, first:end] = values
 
     def add_excess(
         self,
@@ -118,8 +121,9 @@ class Side:
     ) -> None:
         """Add the columns of slices, clamped and less a background, to `(rows, columns)` sums."""
         _, rows, width = self.values.shape
+        at = (start * rows - self.row) * width - self.column
         add_excess(
-            *(self.values.reshape(-1), start * rows * width - self.column, width, rows * width),
+            *(self.values.reshape(-1), at, width, rows * width),
             *(self.runs.reshape(-1), np.zeros(stop - start, np.int32), *total.shape),
             *(np.int16(-32768), np.float32(low), np.float32(high), np.float32(background)),
             total.reshape(-1),
@@ -193,9 +197,9 @@ class Parts:
             Part(end, nz, self.above.values.reshape(-1), 0, own, numbers=self.above.numbers),
         ]
         for side in self.sides:
-            width = side.values.shape[2]
-            at = -scan * rows * width - side.column
-            strides, groups = (1, width, rows * width), np.zeros(end - scan, np.int32)
+            _, count, width = side.values.shape
+            at = -(scan * count + side.row) * width - side.column
+            strides, groups = (1, width, count * width), np.zeros(end - scan, np.int32)
             parts.append(Part(scan, end, side.values.reshape(-1), at, strides, side.runs, groups))
         return tuple(part for part in parts if part.stop > part.start)
 

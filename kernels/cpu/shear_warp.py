@@ -227,6 +227,10 @@ def accumulate(
                         plane = (m - tile_start) * stride + slips[m]
                         here, end = max(left, -slips[m]), min(right, length - slips[m])
                         for r in range(rows):
+                            if kept.size > 0 and not gathered:
+                                # Where nothing of a row is kept, there may be no row.
+                                if kept[group_of[q0 + r] * entries + m * ENTRY] == 0:
+                                    continue
                             at = plane + places[r]
                             found = found or any_within(source, at + here, end - here, lowest)
                             if not found:
