@@ -104,7 +104,7 @@ def errors(hu: NDArray[np.int16]) -> list[dict[str, object]]:
                 image = project(hu, mapping, bundle, **options)  # type: ignore[arg-type]
                 row[way] = float(np.sqrt(np.mean(np.square(image - truth))) / size)
             rows.append(row)
-    print(f"\n{'error, and in that of joseph':30}", *(f"{way:>20}" for way in ways))
+    print(f"\n{'error, and how many of joseph':30}", *(f"{way:>20}" for way in ways))
     for row in rows:
         each = [(row[way], row[way] / row["joseph"]) for way in ways]  # type: ignore[operator]
         print(f"{row['view']:20}{row['pixels']:>10}", *(f"{e:13.2e} {r:6.2f}" for e, r in each))
@@ -168,7 +168,7 @@ def main() -> None:
             if quality != "full":
                 for threads in (1, 2):
                     jobs[f"shear-warp, {quality}", view, threads] = (
-                        lambda b=bundle, q=quality, t=(threads): project(
+                        lambda b=bundle, q=quality, t=threads: project(
                             hu, mapping, b, quality=q, threads=t
                         )
                     )

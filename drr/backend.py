@@ -55,7 +55,7 @@ class Images:
     method
         The one that ran: the GPU's `shear-warp` is `joseph`.
     quality
-        The one that ran: a GPU always makes the exact one.
+        The one that ran: a GPU always makes the finest one.
     backend
         The one that ran.
     """
@@ -173,5 +173,5 @@ def _by_gpu(
             volumes.trim()  # the copy with x and y exchanged may have come in addition
             for channels in batch:
                 yield Images(
-                    channels=channels, method=KERNELS[method], quality="exact", backend=backend
+                    channels=channels, method=KERNELS[method], quality="finest", backend=backend
                 )

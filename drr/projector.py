@@ -163,13 +163,13 @@ def project(
     seed
         Of the detector's noise.
     method
-        `shear-warp` (Joseph's sums, fastest), `joseph` (the same, ray by ray) or `siddon` (exact
+        `shear-warp` (nearly Joseph's sums, fastest), `joseph` (ray by ray) or `siddon` (exact
         paths through piecewise-constant voxels). A GPU runs `joseph` for `shear-warp`; the record
         names the one that ran.
     quality
-        Of a `shear-warp`: `full`; `exact`, which resamples every plane of voxels by itself, where
+        Of a `shear-warp`: `full`; `finest`, which resamples every plane of voxels by itself, where
         `full` may add up two; or `preview`, faster, which adds up four. How far off they are, is
-        in docs/conventions.md. A GPU always makes `exact`; the record names the one that ran. The
+        in docs/conventions.md. A GPU always makes `finest`; the record names the one that ran. The
         thickness of masks is always full.
     backend
         `cpu`; `cuda` for an NVIDIA GPU; `auto` takes the GPU when one answers and can, else the
@@ -205,11 +205,12 @@ def project(
         raise ProjectionError(
             f"there is no quality {quality!r}; qualities are {', '.join(QUALITIES)}"
         )
-    if quality == "preview" and (method != "shear-warp" or look == "drr-rate"):
+    by_rays = quality == "preview" and method != "shear-warp"
+    if by_rays or (quality != "full" and look == "drr-rate"):
         by = "the look 'drr-rate'" if look == "drr-rate" else f"method {method!r}"
         raise ProjectionError(
-            f"quality {quality!r} is a shortcut of the method 'shear-warp' and there is none for "
-            f"{by}; leave one of the two out"
+            f"quality {quality!r} is a way of the method 'shear-warp' and there is none for {by}; "
+            "leave one of the two out"
         )
     if field not in (None, "lungs", "detector"):
         raise ProjectionError(f"field must be 'lungs' or 'detector', got {field!r}")

@@ -78,7 +78,7 @@ _PROJECTION_KEYS = {
     "anti_aliasing": bool,
     "cpu": str,
 }
-# Of later additions, with what their absence means: full quality.
+# Of later additions, with what their absence means: planes were taken one by one.
 _OPTIONAL_PROJECTION_KEYS = {"quality": str}
 _INPUT_KEYS = {"sha256": str, "shape": list, "spacing": list}
 _OUTPUT_KEYS = {

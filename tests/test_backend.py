@@ -94,6 +94,7 @@ def test_project_on_the_gpu_is_that_on_the_cpu(gpu, prepared, look, method):
     for ours, theirs in zip(made, project(prepared, wanted, backend="cpu", **options), strict=True):
         assert ours.record["backend"] == "cuda"
         assert ours.record["method"] == ("siddon" if method == "siddon" else "joseph")
+        assert ours.record["quality"] == "finest"
         a, b = ours.line_integrals.astype(float), theirs.line_integrals.astype(float)
         error = np.sqrt(np.mean((a - b) ** 2) / np.mean(b**2))
         # Voxels of 9 mm: what tells the reordered sums of shear-warp from Joseph's is large.

@@ -259,8 +259,8 @@ def test_a_preview_is_recorded_and_repeated(ct: Path) -> None:
     assert "leave out" in message
 
 
-def test_a_record_that_names_no_quality_is_of_the_full_one(ct: Path) -> None:
-    succeed("project", ct, *SMALL, "-o", "x.npy")
+def test_a_record_that_names_no_quality_is_of_planes_taken_one_by_one(ct: Path) -> None:
+    succeed("project", ct, *SMALL, "--quality", "finest", "-o", "x.npy")
     record = json.loads(Path("x.npy.json").read_text())
     del record["projection"]["quality"]
     Path("older.json").write_text(json.dumps(record))

@@ -22,7 +22,7 @@ BONE = Attenuation(hu=(100.0, 1100.0), mu=(0.0, 0.01), name="bone")
 
 
 def project(rays, method, hu=HU, **options):
-    options = {"anti_aliasing": False, "threads": 1, "quality": "exact", **options}
+    options = {"anti_aliasing": False, "threads": 1, "quality": "finest", **options}
     return cpu.project(hu, UNIT.mapping, rays, method=method, **options)
 
 
@@ -195,7 +195,7 @@ def test_an_attenuation_without_hinges_is_looked_up():
     table[32768 - 100 :] = np.sqrt(np.arange(32868, dtype=np.float32))
     mapping = cpu.Mapping(table, np.empty(0, np.float32), np.empty(0, np.float32))
     rays = rays_at(affine_of(SHAPE, SPACING), 0, 0, pitch=3.0)
-    image = cpu.project(HU, mapping, rays, quality="exact", threads=1, anti_aliasing=False)
+    image = cpu.project(HU, mapping, rays, quality="finest", threads=1, anti_aliasing=False)
     truth = reference.joseph(table[HU.astype(int) + 32768].astype(float), rays)
     assert relative_rmse(image, truth) < 1e-5
 
@@ -315,24 +315,35 @@ def test_full_quality_adds_up_two_planes_where_that_hardly_moves_them(angles, di
     planes = SHAPE[::-1][layout.axis]
     steep = max(abs(angle) for angle in angles) in (15, 30)
     assert layout.starts.size - 1 == (planes if steep else planes // 2)
-    # Where the beam is seen from, on each plane, by its own scale and by that of its slab.
-    full, exact = project(rays, "shear-warp", quality="full"), project(rays, "shear-warp")
-    if steep or (np.isinf(distance) and angles in {(0, 0), (90, 0), (0, 90)}):
-        np.testing.assert_allclose(full, exact, rtol=1e-5, atol=1e-3)
+    full, finest = project(rays, "shear-warp", quality="full"), project(rays, "shear-warp")
+    if steep:
+        np.testing.assert_array_equal(full, finest)
+    elif np.isinf(distance) and angles in {(0, 0), (90, 0), (0, 90)}:
+        np.testing.assert_allclose(full, finest, rtol=1e-5, atol=1e-3)
     else:
-        assert 0 < relative_rmse(full, exact) < 1e-2
+        assert 0 < relative_rmse(full, finest) < 1e-2
 
 
 @pytest.mark.parametrize(
-    ("angles", "most"),
-    [((0, 0), 1.1), ((90, 0), 1.1), ((30, 0), 1.3), ((30, 15), 1.3), ((60, 10), 1.3)],
+    ("angles", "spacing", "most"),
+    [
+        ((0, 0), (0.7, 0.7, 1.0), 1.12),
+        ((90, 0), (0.7, 0.7, 1.0), 1.12),
+        ((30, 0), (0.7, 0.7, 1.0), 1.3),
+        ((30, 15), (0.7, 0.7, 1.0), 1.3),
+        ((60, 10), (0.7, 0.7, 1.0), 1.3),
+        ((44, 30), (0.7, 0.7, 1.0), 1.4),
+        ((0, 0), (0.7, 0.7, 0.7), 1.3),
+        ((30, 15), (0.7, 0.7, 0.7), 1.3),
+        ((44, 30), (0.7, 0.7, 0.7), 1.5),
+    ],
 )
 @pytest.mark.parametrize("pixels", [96, 192])
-def test_noise_is_hardly_further_from_siddon_than_josephs_sums_are(angles, most, pixels):
+def test_noise_is_hardly_further_from_siddon_than_josephs_sums_are(angles, spacing, most, pixels):
     """Of noise nothing is smooth, so that no interpolation is right by chance."""
     hu = np.random.default_rng(1).normal(0, 200, (64, 96, 96)).astype(np.int16)
     rays = rays_at(
-        affine_of(hu.shape, (0.7, 0.7, 1.0)), *angles,
+        affine_of(hu.shape, spacing), *angles,
         isocenter=1500, detector=1800, shape=(pixels, pixels), pitch=72.0 / pixels,
     )  # fmt: skip
     truth = project(rays, "siddon", hu)
@@ -367,4 +378,4 @@ def test_a_preview_sees_nothing_behind_the_detector():
         lying[:, :beyond] = 2000
         image = preview(rays, bare)
         np.testing.assert_array_equal(preview(rays, lying), image)
-        assert relative_rmse(image, project(rays, "shear-warp", bare)) < 1e-3
+        assert relative_rmse(image, project(rays, "shear-warp", bare)) < 2e-3

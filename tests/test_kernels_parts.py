@@ -54,15 +54,18 @@ def test_a_volume_in_parts_holds_the_voxels_that_the_copy_holds(sides: bool) -> 
     assert parted.notes[-1] == whole.notes[-1]
 
 
+@pytest.mark.parametrize("quality", QUALITIES)
 @pytest.mark.parametrize("name", VIEWS)
 @pytest.mark.parametrize("sides", [False, True])
-def test_parts_make_the_image_that_the_copy_makes(sides: bool, name: str) -> None:
+def test_parts_make_the_image_that_the_copy_makes(sides: bool, name: str, quality: str) -> None:
     parted, whole = extended(scan(sides=sides))
     assert parted.parts is not None
     rays = parse_view(name, shape=(90, 110)).place(find_anatomy(whole)).rays(whole.affine)
     mapping = water().mapping
-    expected = project(whole.hu, mapping, rays)
-    images = [project(parted.parts, mapping, rays, threads=threads) for threads in (1, 3)]
+    expected = project(whole.hu, mapping, rays, quality=quality)
+    images = [
+        project(parted.parts, mapping, rays, quality=quality, threads=threads) for threads in (1, 3)
+    ]
     np.testing.assert_array_equal(*images)
     assert np.abs(images[0] - expected).max() < 3e-6 * expected.max()
     assert "array" not in parted.parts.__dict__

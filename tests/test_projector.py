@@ -157,7 +157,7 @@ def test_many_lateral_views_use_a_transposed_copy_and_agree(volume):
 def test_methods_agree(volume):
     images = [
         project(
-            volume, small("pa"), look="raw", method=m, quality="exact", anti_aliasing=False
+            volume, small("pa"), look="raw", method=m, quality="finest", anti_aliasing=False
         ).line_integrals
         for m in ("siddon", "joseph", "shear-warp")
     ]
@@ -180,10 +180,11 @@ def test_explicit_geometry_and_parallel_beams(volume):
     ("options", "message"),
     [
         ({"method": "trilinear"}, "siddon"),
-        ({"quality": "draft"}, "exact, full, preview"),
+        ({"quality": "draft"}, "finest, full, preview"),
         ({"quality": "preview", "method": "siddon"}, "'siddon'"),
         ({"quality": "preview", "method": "joseph"}, "'joseph'"),
         ({"quality": "preview", "look": "drr-rate", "views": "ap"}, "'drr-rate'"),
+        ({"quality": "finest", "look": "drr-rate", "views": "ap"}, "'drr-rate'"),
         ({"backend": "opencl"}, "back-ends are"),
         ({"backend": "cuda"}, "CUDA"),
         ({"threads": 0}, "threads"),

@@ -106,14 +106,14 @@ BATCH = 8
     type=click.Choice(["shear-warp", "joseph", "siddon"]),
     default="shear-warp",
     show_default=True,
-    help="siddon: exact paths through voxels; joseph: interpolated; shear-warp: the same, faster.",
+    help="siddon: exact paths through voxels; joseph: interpolated; shear-warp: the same, nearly.",
 )
 @click.option(
     "--quality",
-    type=click.Choice(["exact", "full", "preview"]),
+    type=click.Choice(["finest", "full", "preview"]),
     default="full",
     show_default=True,
-    help="preview: faster by shear-warp on the CPU; exact: slower, equal to joseph head-on.",
+    help="preview: faster by shear-warp on the CPU, and less exact; finest: slower.",
 )
 @click.option(
     "--backend",

@@ -79,7 +79,7 @@ def request_from_record(path: Path, options: Mapping[str, Any], context: click.C
             "detector": detector,
             "seed": projection["seed"],
             "method": projection["method"],
-            "quality": projection.get("quality", "full"),
+            "quality": projection.get("quality", "finest"),
             "backend": projection["backend"],
             "threads": options["threads"],
             "anti_aliasing": projection["anti_aliasing"],

@@ -16,12 +16,14 @@ __all__ = ["Plan", "dominant_axis", "plan"]
 BLOCK = 16
 # Rows and columns around the detector's shadow that Catmull-Rom interpolation reads.
 MARGIN = 3
-# Of voxels, the largest pixels of an image that the detector's do not coincide with. As large as
-# voxels, an oblique view of noise is up to 1.5 times as far from Siddon's sums as Joseph's are, and
-# with these at most 1.3 times. Smaller ones gain little and cost the more to accumulate.
-FINENESS = 0.82
-# Planes that a scratch tile always has room for.
-MOST_ALIKE = 16
+# Largest pixels, in voxels, of an image that the detector's do not coincide with. As large as
+# voxels, an oblique view of noise would be up to 1.8 times as far from Siddon's sums as Joseph's
+# are, so it is at most 1.4 times; finer ones cost the more to accumulate. But where all planes meet
+# the pixels alike, pixels that are not voxels count a thing as small as a voxel a little more or
+# less, depending on where it lies: by up to 2 sinc(1 / size)^2 (the triangle's spectrum).
+FINENESS, STRAIGHT_FINENESS = 0.8, 0.86
+# The finest pixels of a detector, in the finest voxels, that are accumulated as they are.
+FINEST_EXACT = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ def plan(
     sub
         Sub-pixels of each pixel across and down.
     slab
-        Most planes that share a scale and shift. Those that the detector cuts have their own.
+        Most planes that share a scale and shift. Those that the detector touches have their own.
     apart
         Voxels, along p or q, by which sharing may move a plane.
 
@@ -115,12 +117,14 @@ def plan(
         steps = np.array([abs(corners[1, 0] - corners[0, 0]), abs(corners[2, 1] - corners[0, 1])])
         steps /= np.maximum([fine.shape[1] - 1, fine.shape[0] - 1], 1)
         steps = np.where(np.array(fine.shape[::-1]) > 1, steps, pitches)
-        exact = bool(steps[0] > 0.8 and steps[1] * spacing[q_axis] > 0.8 * finest)
+        finest_step = min(steps[0], steps[1] * spacing[q_axis] / finest)
+        exact = bool(finest_step > FINEST_EXACT)
         pitches = steps if exact else pitches
     if not exact:
         # After the voxels, whatever the pixels, so that coarse ones are not interpolated between.
         sides = spacing[[p_axis, q_axis]]
-        pitches = np.minimum(finest, FINENESS * sides) / sides
+        fineness = STRAIGHT_FINENESS if straight else FINENESS
+        pitches = np.minimum(finest, fineness * sides) / sides
 
     low, high = corners.min(axis=0), corners.max(axis=0)
     # Nothing outside the volume's own shadow needs accumulating.
@@ -151,8 +155,8 @@ def plan(
     # Those that the detector touches are not added to others, of which it may hide all or nothing.
     nearest, furthest = low.min(initial=np.inf), high.max(initial=-np.inf)
     cut = (sign * m + 0.5 >= nearest) & (sign * m - 0.5 <= furthest)
-    slab = min(slab, _alike(rays, axis, (p_axis, q_axis), plane, start, stop, apart))
-    starts = _starts(cut, slab)
+    slope = _steepest(rays, axis, (p_axis, q_axis), plane, start, stop)
+    starts = _starts(cut, int(min(slab, 1 + 2 * apart / max(slope, 1e-9))))
     seen = scales * (start[0] + pitches[0] * (size[0] - 1) / 2) + offset_p
     middles = (starts[:-1] + starts[1:] - 1) / 2
     scales, offset_p, offset_q = _homotheties(rays, axis, p_axis, q_axis, middles, plane)
@@ -192,24 +196,20 @@ def _starts(cut: NDArray[np.bool_], slab: int) -> NDArray[np.int64]:
     return np.array([*starts, cut.size], np.int64)
 
 
-def _alike(
+def _steepest(
     rays: Rays,
     axis: int,
     others: tuple[int, int],
     plane: float,
     start: NDArray[np.float64],
     stop: NDArray[np.float64],
-    apart: float,
-) -> int:
-    """Neighbouring planes of which none is seen further than `apart` from where the middle is."""
-    if math.isinf(apart):
-        return MOST_ALIKE
+) -> float:
+    """Most voxels along p or q that a ray through the intermediate image moves by a plane."""
     corners = np.zeros((2, 3))
     corners[:, axis] = plane
     corners[:, others] = start, stop
     along = _directions(rays, corners)
-    slope = np.abs(along[:, others] / along[:, [axis]]).max()
-    return int(min(1 + 2 * apart / max(slope, 1e-9), MOST_ALIKE))
+    return float(np.abs(along[:, others] / along[:, [axis]]).max())
 
 
 def _homotheties(

@@ -82,8 +82,8 @@ class Side:
     Parameters
     ----------
     values
-        `(nz, m, n)` int16: as many slices as the scan has, and of their rows those that have any
-        of the columns.
+        `(nz, m, n)` int16: as many slices as the scan has, and of their rows those from the first
+        to the last that has any of the columns; one where none has.
     row, column
         Of the volume, the first in `values`.
     bounds

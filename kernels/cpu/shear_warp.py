@@ -194,12 +194,14 @@ def accumulate(
                         continue
                     at = plane + places[r]
                     i = left
-                    while i + WIDE <= first and not any_from(source, at + i, lowest):
+                    while i + WIDE <= min(first, right) and not any_from(source, at + i, lowest):
                         i += WIDE
                     first = min(first, i)
                     fetch(source, at + stride + left, i + WIDE - left)
                     i = right
-                    while i - WIDE >= last and not any_from(source, at + i - WIDE, lowest):
+                    while i - WIDE >= max(last, left) and not any_from(
+                        source, at + i - WIDE, lowest
+                    ):
                         i -= WIDE
                     last = max(last, i)
                     fetch(source, at + stride + i - WIDE, right + WIDE - i)
@@ -227,14 +229,18 @@ def accumulate(
                         plane = (m - tile_start) * stride + slips[m]
                         here, end = max(left, -slips[m]), min(right, length - slips[m])
                         for r in range(rows):
+                            at, near, far = plane + places[r], here, end
                             if kept.size > 0 and not gathered:
-                                # Where nothing of a row is kept, there may be no row.
-                                if kept[group_of[q0 + r] * entries + m * ENTRY] == 0:
+                                # Only what is kept of a row: beyond it there may be no voxels.
+                                entry = group_of[q0 + r] * entries + m * ENTRY
+                                runs = kept[entry]
+                                if runs == 0:
                                     continue
-                            at = plane + places[r]
-                            found = found or any_within(source, at + here, end - here, lowest)
+                                near = max(here, kept[entry + 1] - slips[m])
+                                far = min(end, kept[entry + 2 * runs] - slips[m])
+                            found = found or any_within(source, at + near, far - near, lowest)
                             if not found:
-                                fetch(source, at + stride + here, end - here)
+                                fetch(source, at + stride + near, far - near)
                     if found:
                         stop = edge
                     elif start == stop:
@@ -356,18 +362,20 @@ def resample(lines, width, rows, step, shift, column, count, resampled):
     """Values of columns of the image along lines of voxels, from the second chunk on."""
     drift = step - 1.0
     spread = abs(drift) * (LANES - 1)
-    # Within three or four elements of a line, see `resample_and_add`.
-    if spread <= 2.0:
+    # Within so many elements of a line, see `resample_and_add`.
+    if spread <= 3.0:
         for x in range(0, count, LANES):
             position = step * (column + x) + shift
             at = int64(position + min(drift, 0.0) * (LANES - 1))
             d = ramp() * f4(drift) + f4(position - at)
-            w0, w1, w2, w3 = hat(d), hat(d - f4(1)), hat(d - f4(2)), hat(d - f4(3))
+            w0, w1, w2 = hat(d), hat(d - f4(1)), hat(d - f4(2))
+            w3, w4 = hat(d - f4(3)), hat(d - f4(4))
             to = CHUNK + x
             for _ in range(rows):
                 value = fma(load(lines, at + 1), w1, load(lines, at) * w0)
                 value = fma(load(lines, at + 2), w2, value)
-                store(resampled, to, fma(load(lines, at + 3), w3, value))
+                value = fma(load(lines, at + 3), w3, value)
+                store(resampled, to, fma(load(lines, at + 4), w4, value))
                 at += width
                 to += CHUNK
     else:
