@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from drr.errors import DisplayError
 from drr.geometry import Geometry
-from drr.kernels.cpu.threads import available_cpus, run, split
 
 if TYPE_CHECKING:
     from drr.anatomy import Anatomy
@@ -48,8 +47,6 @@ darker lungs bring the whole picture's grey levels nearer to theirs (docs/realis
 
 # The field is looked at in about so many rows and columns.
 _SAMPLES = 64
-# Rows that go through the curve at a time.
-_ROWS = 32
 _MOST_BANDS = 16
 _TOO_MUCH_GAIN = 9.0
 
@@ -169,11 +166,7 @@ class Film:
             raise DisplayError(
                 f"{bad} of {x.size} line integrals are NaN or infinite; the film cannot show them"
             )
-        x = amplify_bands(x, self.gains, self.knee, threads=threads)
-        # Some rows at a time, so that they stay in the cache.
-        parts = split(len(x), -(-len(x) // _ROWS))
-        run(lambda start, stop: self._curve(x[start:stop]), parts, threads or available_cpus())
-        return x
+        return self._curve(amplify_bands(x, self.gains, self.knee, threads=threads), threads)
 
     def grey(self, level: float) -> float:
         """Grey of a wide, even area of this line integral, from 0 to 1."""
@@ -199,20 +192,21 @@ class Film:
             raise DisplayError(f"the film lacks {missing[0]!r}; add it")
         return cls(**values)
 
-    def _curve(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _curve(self, x: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float32]:
         """Characteristic curve of normalised x; overwrites `x`."""
+        from drr.kernels.cpu.curve import bend
+
         toe, shoulder = self._ends
-        scale = self.brightest / (shoulder - toe)
-        x -= np.float32(self.middle)
-        x *= np.float32(-self.slope)
-        np.clip(x, -60, 60, out=x)
-        np.exp(x, out=x)
-        x += np.float32(1)
-        np.divide(np.float32(scale), x, out=x)
-        x -= np.float32(scale * toe)
-        np.clip(x, 0, np.float32(self.brightest), out=x)
-        if self.invert:
-            np.subtract(np.float32(1), x, out=x)
+        bend(
+            x,
+            slope=self.slope,
+            middle=self.middle,
+            scale=self.brightest / (shoulder - toe),
+            toe=toe,
+            brightest=self.brightest,
+            invert=self.invert,
+            threads=threads,
+        )
         return x
 
     def _position(self, grey: float) -> float:

@@ -29,6 +29,7 @@ def exercise() -> None:
     from drr.datasets.labels import CT_RATE_LABELS
     from drr.datasets.phantom import thorax
     from drr.detector import DETECTORS
+    from drr.io.picture import quantise
     from drr.preparation import prepare
 
     ct = thorax((48, 64, 64), couch=True)
@@ -39,7 +40,8 @@ def exercise() -> None:
     mask = drr.Volume(hu=(ct.hu > 0).astype(np.int16), affine=ct.affine, name="mask")
     for look in ("film", "physical"):
         for made in drr.project(scan, ("pa", "ll", "lao30", "30,15"), look=look, backend="cpu"):
-            made.picture()
+            for bits in (8, 16):
+                quantise(made.picture(), bits=bits)
     drr.project(scan, ["ll"] * 3, backend="cpu")
     drr.project(scan, ("pa", "lao30"), quality="preview", backend="cpu")
     drr.project(scan, "pa", attenuation=Beam(), backend="cpu")

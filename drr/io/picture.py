@@ -18,9 +18,6 @@ RECORD_KEY = "drr-record"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREYSCALE, METRE, ROW_ABOVE = 0, 1, 2
 
-# Rows that are quantised at a time.
-ROWS = 32
-
 
 def quantise(picture: NDArray[np.float32], *, bits: int) -> NDArray[Any]:
     """Round a picture in [0, 1] to whole numbers from 0 to 2**bits - 1.
@@ -30,14 +27,10 @@ def quantise(picture: NDArray[np.float32], *, bits: int) -> NDArray[Any]:
     NDArray
         uint8 for 8 bits, uint16 for 16.
     """
-    levels = (1 << bits) - 1
+    from drr.kernels.cpu.curve import whole_levels
+
     out = np.empty(picture.shape, np.uint8 if bits == 8 else np.uint16)
-    # Some rows at a time, so that temporary arrays stay in the cache.
-    for row in range(0, len(picture), ROWS):
-        here = slice(row, row + ROWS)
-        # float64: in float32 the product with 65535 is off by more than the rounding it precedes.
-        values = np.clip(picture[here], 0.0, 1.0).astype(np.float64) * levels
-        out[here] = np.rint(values, out=values)
+    whole_levels(picture, out)
     return out
 
 

@@ -20,8 +20,10 @@ __all__ = [
     "hat",
     "larger",
     "load",
+    "nearest",
     "prefetch",
     "ramp",
+    "scaled",
     "splat",
     "store",
     "unit",
@@ -78,6 +80,7 @@ def _arithmetic(operation, instruction):
 _arithmetic(operator.add, "fadd")
 _arithmetic(operator.sub, "fsub")
 _arithmetic(operator.mul, "fmul")
+_arithmetic(operator.truediv, "fdiv")
 
 
 def _address(context, builder, kinds, args, kind):
@@ -206,6 +209,32 @@ def unit(typing_context, value):
         return builder.select(builder.fcmp_ordered("<", value, _constant(1)), value, _constant(1))
 
     return vector(vector), code
+
+
+@in_kernels
+def nearest(typing_context, value):
+    """Lane by lane the nearest whole number, the even one of two."""
+
+    def code(context, builder, sig, args):
+        kind = ir.FunctionType(_FLOATS, [_FLOATS])
+        even = cgutils.get_or_insert_function(builder.module, kind, f"llvm.nearbyint.v{LANES}f32")
+        return builder.call(even, args)
+
+    return vector(vector), code
+
+
+@in_kernels
+def scaled(typing_context, value, power):
+    """value * 2**power, lane by lane; powers are whole and the results numbers, not denormal."""
+
+    def code(context, builder, sig, args):
+        whole = ir.VectorType(ir.IntType(32), LANES)
+        # Exponents stand above 23 bits of fraction (IEEE 754, binary32).
+        shift = ir.Constant(whole, [23] * LANES)
+        more = builder.shl(builder.fptosi(args[1], whole), shift)
+        return builder.bitcast(builder.add(builder.bitcast(args[0], whole), more), _FLOATS)
+
+    return vector(vector, vector), code
 
 
 @in_kernels

@@ -2,8 +2,8 @@
 
 The compiler cannot know that arrays do not overlap, so it neither keeps a block of pixels in
 registers across an inner loop nor turns short blocks into vectors. Here a block is one value:
-`load` it, combine it with `+`, `-`, `*` and `fma` (numbers on the right count for all lanes) and
-`store` it. LLVM maps it to what the machine has: one AVX register, two of NEON or SSE.
+`load` it, combine it with `+`, `-`, `*`, `/` and `fma` (numbers on the right count for all lanes)
+and `store` it. LLVM maps it to what the machine has: one AVX register, two of NEON or SSE.
 
 Every operation rounds on its own, lane by lane, so results do not depend on the machine's vectors.
 A product and sum are rounded once only where a kernel says `fma` (IEEE 754's fusedMultiplyAdd),
@@ -26,8 +26,10 @@ __all__ = [
     "hat",
     "larger",
     "load",
+    "nearest",
     "prefetch",
     "ramp",
+    "scaled",
     "splat",
     "store",
     "unit",
@@ -48,6 +50,7 @@ def _vector(name: str) -> Deferred:
 splat, ramp = _vector("splat"), _vector("ramp")
 load, store, widen = _vector("load"), _vector("store"), _vector("widen")
 fma, hat, unit = _vector("fma"), _vector("hat"), _vector("unit")
+nearest, scaled = _vector("nearest"), _vector("scaled")
 larger, any_from, prefetch = _vector("larger"), _vector("any_from"), _vector("prefetch")
 exchange_block = _vector("exchange_block")
 
