@@ -111,16 +111,18 @@ def plan(
     exact = straight = _is_parallel_to_face(fine, p_axis, q_axis, axis)
     spacing = np.sqrt(np.diag(rays.metric))
     finest = min(spacing[p_axis], spacing[q_axis])
-    pitches = _pixel_pitch(fine, axis, p_axis, q_axis, plane)
     if exact:
         # Detector pixels much finer than voxels are cheaper to interpolate than to accumulate.
         steps = np.array([abs(corners[1, 0] - corners[0, 0]), abs(corners[2, 1] - corners[0, 1])])
         steps /= np.maximum([fine.shape[1] - 1, fine.shape[0] - 1], 1)
-        steps = np.where(np.array(fine.shape[::-1]) > 1, steps, pitches)
+        if 1 in fine.shape:
+            pitch = _pixel_pitch(fine, axis, p_axis, q_axis, plane)
+            steps = np.where(np.array(fine.shape[::-1]) > 1, steps, pitch)
         finest_step = min(steps[0], steps[1] * spacing[q_axis] / finest)
         exact = bool(finest_step > FINEST_EXACT)
-        pitches = steps if exact else pitches
-    if not exact:
+    if exact:
+        pitches = steps
+    else:
         # After the voxels, whatever the pixels, so that coarse ones are not interpolated between.
         sides = spacing[[p_axis, q_axis]]
         fineness = STRAIGHT_FINENESS if straight else FINENESS
