@@ -5,7 +5,8 @@
 Every peer is installed from PyPI into an environment of its own, under `benchmarks/out/peers`,
 when it is first asked for, and runs in a process of its own that holds the volume of
 `benchmarks/kernels.py` (512 x 512 x 300). Each in turn projects each view on 512 x 512 pixels,
-round after round, so that a busy machine slows all alike; minima and medians are printed.
+round after round, so that a busy machine slows all alike; minima and medians are printed, of means
+over about a second each.
 `8 views` are 22.5 degrees apart in one request, by two threads: each peer loops or batches as is
 best for it. Reading the volume and converting it to attenuation are not timed. A peer is measured
 no further in a cell that has taken `ENOUGH` seconds. The error is the relative root mean square
