@@ -106,7 +106,7 @@ BATCH = 8
     type=click.Choice(["shear-warp", "joseph", "siddon"]),
     default="shear-warp",
     show_default=True,
-    help="siddon: exact paths through voxels; joseph: interpolated; shear-warp: the same, nearly.",
+    help="siddon: exact paths through voxels; joseph: interpolated; shear-warp: like it, faster.",
 )
 @click.option(
     "--quality",

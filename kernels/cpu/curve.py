@@ -82,10 +82,8 @@ def _bend(x, start, stop, rate, middle, scale, lost, brightest, invert, tail):
 
 @jit
 def _curve(x, rate, middle, scale, lost, brightest, invert):
-    power = (x - middle) * rate
-    power = larger(power, splat(f4(-_FURTHEST)))
-    # The smaller of two is the larger of both with their signs changed.
-    power = larger(power * f4(-1), splat(f4(-_FURTHEST))) * f4(-1)
+    power = larger((x - middle) * rate, splat(f4(-_FURTHEST)))
+    power = smaller(power, splat(f4(_FURTHEST)))
     n = nearest(power)
     f = power - n
     value = splat(f4(_SERIES[0]))
@@ -93,11 +91,16 @@ def _curve(x, rate, middle, scale, lost, brightest, invert):
         value = fma(value, f, splat(f4(_SERIES[k])))
     exponential = scaled(fma(value, f, splat(f4(1))), n)
     grey = splat(scale) / (exponential + f4(1)) - lost
-    grey = larger(grey, splat(f4(0)))
-    grey = larger(grey * f4(-1), splat(-brightest)) * f4(-1)
+    grey = smaller(larger(grey, splat(f4(0))), splat(brightest))
     if invert:
         return splat(f4(1)) - grey
     return grey
+
+
+@jit
+def smaller(value, other):
+    """Lane by lane the smaller of two vectors: the larger of both with their signs changed."""
+    return larger(value * f4(-1), other * f4(-1)) * f4(-1)
 
 
 @jit

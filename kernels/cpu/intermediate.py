@@ -18,7 +18,7 @@ BLOCK = 16
 MARGIN = 3
 # Largest pixels, in voxels, of an image that the detector's do not coincide with. As large as
 # voxels, an oblique view of noise would be up to 1.8 times as far from Siddon's sums as Joseph's
-# are, so it is at most 1.4 times; finer ones cost the more to accumulate. But where all planes meet
+# are, so it is at most 1.5 times; finer ones cost the more to accumulate. But where all planes meet
 # the pixels alike, pixels that are not voxels count a thing as small as a voxel a little more or
 # less, depending on where it lies: by up to 2 sinc(1 / size)^2 (the triangle's spectrum).
 FINENESS, STRAIGHT_FINENESS = 0.8, 0.86
