@@ -217,7 +217,7 @@ def margins(
     # Voxels before the first and beyond the last, along y and x.
     sides = [(0, 0), (0, 0)]
     if crop:
-        box = kept_box(anatomy.body, anatomy.factors, volume.shape)
+        box = kept_box(anatomy.footprint, anatomy.factors, volume.shape)
         sides = [(-start, stop - n) for (start, stop), n in zip(box, volume.shape[1:], strict=True)]
     outline = estimate_outline(volume, anatomy) if extension.sides else None
     if outline is not None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.kernels.cpu.block_classes import (
+    CLASS,
+    INSIDE,
+    OUTSIDE,
+    RIM,
+    SEEN,
+    SKIN,
+    START,
+    block_classes,
+)
 from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import int32, jit, uint8, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.kernels.cpu.vectors import LANES, fetch, larger, splat, store, widen
-from drr.kernels.morphology import Mask, dilate, erode
+from drr.kernels.morphology import Mask
 
 __all__ = ["cut", "kept_box"]
-
-# Classes of a block. Walks judge the voxels of rim and skin; where none comes, those of the rim
-# go and those of the skin stay.
-OUTSIDE, RIM, SKIN, INSIDE = 0, 1, 2, 3
-CLASS = 3
-# Flags beside the class: walks start here; walks may look here.
-START, SEEN = 4, 8
 
 # Of slices that are judged together so many are looked at.
 LOOK = 2
@@ -119,42 +122,31 @@ def nearness(factors: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[
     return y, x
 
 
-def block_classes(
-    mask: Mask, factors: tuple[int, int, int], shape: tuple[int, ...], lanes: int
-) -> NDArray[np.uint8]:
-    """The class of every block, and its flags, for walks of up to so many lanes."""
-    deep = erode(mask, (0, 1, 1))
-    rim = dilate(mask, (0, 1, 1), cross=True)
-    # Above and below, where no walk goes, a block may hold the rest of a shoulder.
-    skin = dilate(mask, (1, 0, 0))
-    shallow = (rim | skin) & ~deep
-    starts = deep & dilate(shallow, (0, 1, 1), cross=True)
-    seen = shallow | starts
-    sizes = [size for f, n in zip(factors[1:], shape[1:], strict=True) for size in (f, n % f)]
-    if lanes == 1 or any(size % lanes == 1 for size in sizes):
-        # A walk of one lane sees half of what lies beside it.
-        seen = dilate(seen, (0, 1, 1), cross=True)
-    # The bits of class and flags: RIM is 1, SKIN is 2, INSIDE both. All inside is skin.
-    classes = ((rim & ~skin) | deep).view(np.uint8)
-    for bits, blocks in ((SKIN, skin), (START, starts), (SEEN, seen)):
-        classes |= blocks.view(np.uint8) * np.uint8(bits)
-    return classes
-
-
 def kept_box(
-    mask: Mask, factors: tuple[int, int, int], shape: tuple[int, ...]
+    footprint: NDArray[np.bool_], factors: tuple[int, int, int], shape: tuple[int, ...]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First voxel and end, along y and x, of what `cut` may keep for a mask that is not empty."""
-    reach = dilate(mask, (0, 1, 1), cross=True)
-    (y0, y1), (x0, x1) = (_extent(reach, axis, factors, shape) for axis in (1, 2))
-    return (y0, y1), (x0, x1)
+    """First voxel and end, along y and x, of what `cut` may keep.
+
+    Parameters
+    ----------
+    footprint
+        `(ky, kx)` bool: where the mask, which is not empty, is in any plane.
+    factors, shape
+        Voxels per block, and of the volume, along z, y and x.
+    """
+    extents = []
+    for axis in (1, 2):
+        first, end = _extent(footprint, 2 - axis)
+        # Walks go no further than into the next block.
+        low, high = max(first - 1, 0), min(end + 1, footprint.shape[axis - 1])
+        extents.append((low * factors[axis], min(high * factors[axis], shape[axis])))
+    return extents[0], extents[1]
 
 
-def _extent(
-    mask: Mask, axis: int, factors: tuple[int, int, int], shape: tuple[int, ...]
-) -> tuple[int, int]:
-    blocks = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-    return int(blocks[0]) * factors[axis], min((int(blocks[-1]) + 1) * factors[axis], shape[axis])
+def _extent(footprint: NDArray[np.bool_], along: int) -> tuple[int, int]:
+    """The first block and the end, once all `along` an axis are taken together."""
+    blocks = np.flatnonzero(footprint.any(axis=along))
+    return int(blocks[0]), int(blocks[-1]) + 1
 
 
 def _check_room(
@@ -165,10 +157,12 @@ def _check_room(
     at: tuple[int, int, int],
 ) -> None:
     """Nothing is written outside of `out`."""
+    footprint = kept.any(axis=0)
     for axis in range(3):
         start, stop = (0, shape[0]) if axis == 0 else (0, 0)
-        if axis and kept.any():
-            start, stop = _extent(kept, axis, factors, shape)
+        if axis and footprint.any():
+            first, end = _extent(footprint, 2 - axis)
+            start, stop = first * factors[axis], min(end * factors[axis], shape[axis])
         if stop > start and (start + at[axis] < 0 or stop + at[axis] > room[axis]):
             raise ValueError(
                 f"axis {axis} keeps the voxels {start} to {stop}, which do not lie in out: "

@@ -8,17 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.cut import (
-    CLASS,
-    INSIDE,
-    OUTSIDE,
-    block_classes,
-    cut,
-    gather,
-    judge,
-    looked_at,
-    nearness,
-)
+from drr.kernels.cpu.block_classes import CLASS, INSIDE, OUTSIDE, block_classes
+from drr.kernels.cpu.cut import cut, gather, judge, looked_at, nearness
 from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import int32, int64, jit, uint8, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
