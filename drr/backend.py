@@ -121,7 +121,9 @@ def cast(
         from drr.kernels.cuda.errors import CudaError
 
         try:
-            for images in _by_gpu(prepared, mappings, views, backend, method, anti_aliasing):
+            for images in _by_gpu(
+                prepared, mappings, views, backend, method, anti_aliasing, threads
+            ):
                 yield images
                 done += 1
         except CudaError as error:
@@ -153,6 +155,7 @@ def _by_gpu(
     backend: Backend,
     method: str,
     anti_aliasing: bool,
+    threads: int | None,
 ) -> Iterator[Images]:
     from drr.kernels.cuda.errors import translated
     from drr.kernels.cuda.launch import KERNELS, project_views
@@ -162,7 +165,8 @@ def _by_gpu(
         group = list(same_shape)
         for start in range(0, len(group), BATCH):
             with translated():
-                resident = volumes.get(prepared.volume.hu, owner=prepared)
+                voxels = prepared.volume.parts or prepared.volume.hu
+                resident = volumes.get(voxels, owner=prepared, threads=threads)
             batch = project_views(
                 resident,
                 mappings,

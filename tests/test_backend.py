@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import sys
 
@@ -117,6 +118,18 @@ def test_a_prepared_scan_is_uploaded_once(gpu, prepared):
     # Again only a table and the constants of the view.
     assert machine.uploaded - kept == 4 * (65536 + VIEW_FLOATS)
     assert residency.volumes.nbytes == prepared.volume.hu.nbytes
+
+
+def test_a_scan_in_parts_is_put_together_on_the_gpu_alone(gpu, prepared):
+    parted = prepare(prepared.source)
+    image = project(parted, views("pa")[0], look="raw").line_integrals
+    assert "hu" not in parted.volume.__dict__
+    residency.volumes.clear()
+    whole = dataclasses.replace(
+        parted, volume=dataclasses.replace(parted.volume, hu=parted.volume.hu)
+    )
+    assert whole.volume.parts is None
+    np.testing.assert_array_equal(project(whole, views("pa")[0], look="raw").line_integrals, image)
 
 
 def test_views_of_several_detectors_come_back_in_order(gpu, prepared):

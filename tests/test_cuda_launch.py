@@ -136,13 +136,14 @@ def test_memory_given_back_is_not_reused_before_it_was_read(gpu):
 
 
 def test_uploads_go_through_two_pinned_buffers_in_turn(gpu, expected, monkeypatch):
-    monkeypatch.setattr("drr.kernels.cuda.upload.CHUNK_BYTES", 500)
+    slice_bytes = HU[0].nbytes
+    monkeypatch.setattr("drr.kernels.cuda.upload.CHUNK_BYTES", 2 * slice_bytes + 2)
     np.testing.assert_array_equal(project_views(HU, ONE, VIEWS), expected)
     pinned = []
     original = gpu.cuda.alloc_pinned_memory
     monkeypatch.setattr(gpu.cuda, "alloc_pinned_memory", lambda n: pinned.append(n) or original(n))
     DeviceVolume.from_host(HU)
-    assert pinned == [500, 500]
+    assert pinned == [2 * slice_bytes] * 2
 
 
 def test_many_channels_go_in_several_launches(gpu):

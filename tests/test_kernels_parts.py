@@ -54,6 +54,21 @@ def test_a_volume_in_parts_holds_the_voxels_that_the_copy_holds(sides: bool) -> 
     assert parted.notes[-1] == whole.notes[-1]
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("sides", [False, True])
+def test_slices_are_written_one_by_one_or_together(sides: bool, threads: int) -> None:
+    parted, whole = extended(scan(sides=sides))
+    assert parted.parts is not None
+    assert parted.parts.nbytes == whole.hu.nbytes
+    for count in (1, 7, len(whole.hu)):
+        for start in range(0, len(whole.hu), count):
+            expected = whole.hu[start : start + count]
+            out = np.full_like(expected, 7)
+            parted.parts.write(start, out, threads=threads)
+            np.testing.assert_array_equal(out, expected)
+    assert "array" not in parted.parts.__dict__
+
+
 @pytest.mark.parametrize("quality", QUALITIES)
 @pytest.mark.parametrize("name", VIEWS)
 @pytest.mark.parametrize("sides", [False, True])

@@ -157,7 +157,7 @@ def _check_room(
     at: tuple[int, int, int],
 ) -> None:
     """Nothing is written outside of `out`."""
-    footprint = kept.any(axis=0)
+    footprint = np.asarray(kept.any(axis=0))
     for axis in range(3):
         start, stop = (0, shape[0]) if axis == 0 else (0, 0)
         if axis and footprint.any():

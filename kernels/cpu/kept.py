@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.kernels.cpu.block_classes import CLASS, INSIDE, OUTSIDE, block_classes
-from drr.kernels.cpu.cut import cut, gather, judge, looked_at, nearness
+from drr.kernels.cpu.cut import gather, judge, looked_at, nearness
 from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import int32, int64, jit, uint8, uint64
 from drr.kernels.cpu.threads import available_cpus, run, split
@@ -57,20 +57,31 @@ class Kept:
     dense_count: int
     padding_count: int
 
-    def copy_to(self, out: NDArray[np.int16], z: int, *, threads: int | None = None) -> None:
-        """Write what `cut` makes of the volume, slice 0 to slice `z` of an array of the box."""
-        y0, x0, _, _ = self.box
-        cut(
-            *(self.values, self.mask, self.factors, out),
-            **self.parameters,
-            at=(z, -y0, -x0),
-            threads=threads,
+    def write(
+        self,
+        start: int,
+        out: NDArray[np.int16],
+        *,
+        rows: tuple[int, int] | None = None,
+        columns: tuple[int, int] | None = None,
+    ) -> None:
+        """Write slices from `start` on, or some of their rows and columns; the rest is background.
+
+        `out` is `(slices, rows, columns)` int16, C-contiguous.
+        """
+        y0, x0, count, width = self.box
+        (top, bottom), (first, end) = rows or (0, count), columns or (0, width)
+        if out.shape[1:] != (bottom - top, end - first):
+            raise ValueError(
+                f"slices of {out.shape[1:]} cannot take rows {rows}, columns {columns}"
+            )
+        _, ny, nx = self.values.shape
+        limits = (np.int16(self.parameters[name]) for name in ("padding", "background"))
+        _paint(
+            *(self.values.reshape(-1), (start * ny + y0) * nx + x0, nx, ny * nx),
+            *(self.runs.reshape(-1), self.groups[start : start + len(out)]),
+            *(count, top, bottom, first, *limits, out.reshape(-1), end - first, len(out)),
         )
-        scan, (nz, ny, nx) = out[z:], self.values.shape
-        # The box may be larger than what was read.
-        for axis, before, count in ((1, -y0, ny), (2, -x0, nx)):
-            lanes = np.moveaxis(scan[:nz], axis, 0)
-            lanes[: max(before, 0)] = lanes[before + count :] = self.parameters["background"]
 
     def slices(
         self,
@@ -81,16 +92,10 @@ class Kept:
         columns: tuple[int, int] | None = None,
     ) -> NDArray[np.int16]:
         """`(stop - start, rows, columns)` int16 copy of slices, or of some rows and columns."""
-        y0, x0, count, width = self.box
+        _, _, count, width = self.box
         (top, bottom), (first, end) = rows or (0, count), columns or (0, width)
         out = np.empty((stop - start, bottom - top, end - first), np.int16)
-        _, ny, nx = self.values.shape
-        limits = (np.int16(self.parameters[name]) for name in ("padding", "background"))
-        _paint(
-            *(self.values.reshape(-1), (start * ny + y0) * nx + x0, nx, ny * nx),
-            *(self.runs.reshape(-1), self.groups[start:stop], count, top, bottom, first),
-            *(*limits, out.reshape(-1), end - first, stop - start),
-        )
+        self.write(start, out, rows=rows, columns=columns)
         return out
 
     def add_excess(

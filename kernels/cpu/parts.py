@@ -8,7 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.kernels.cpu.jit import jit, uint64
 from drr.kernels.cpu.kept import ENTRY, Kept, add_excess
+from drr.kernels.cpu.threads import available_cpus, run, split
 
 __all__ = ["Part", "Parts", "Repeated", "Side"]
 
@@ -103,12 +105,13 @@ class Side:
         runs[0, :, 1:3] = self.bounds
         return runs
 
-    def copy_to(self, slices: NDArray[np.int16]) -> None:
-        """Write the columns to `(nz, rows, columns)` slices of the scan."""
-        rows = self.values.shape[1]
-        for n, (first, end) in enumerate(self.bounds[self.row : self.row + rows].tolist()):
-            values = self.values[:, n, first - self.column : end - self.column]
-            slices[:, self.row + n, first:end] = values
+    def write(self, start: int, out: NDArray[np.int16]) -> None:
+        """Write the columns to `(n, rows, columns)` slices of the scan, from `start` on."""
+        _, rows, width = self.values.shape
+        _write_columns(
+            *(self.values[start:].reshape(-1), rows, width, self.bounds.reshape(-1)),
+            *(self.row, self.column, out.reshape(-1), *out.shape),
+        )
 
     def add_excess(
         self,
@@ -155,17 +158,51 @@ class Parts:
         _, _, rows, columns = self.kept.box
         return self._edges[1] + self.above.numbers.size, rows, columns
 
+    @property
+    def nbytes(self) -> int:
+        """Of all in one array."""
+        nz, rows, columns = self.shape
+        return 2 * nz * rows * columns
+
     @cached_property
     def array(self) -> NDArray[np.int16]:
         """`(nz, ny, nx)` int16 copy in one array, made on first use."""
         out = np.empty(self.shape, np.int16)
-        scan, end = self._edges
-        for repeated, to in ((self.below, out[:scan]), (self.above, out[end:])):
-            np.take(repeated.values, repeated.numbers, axis=0, out=to)
-        self.kept.copy_to(out, scan)
-        for side in self.sides:
-            side.copy_to(out[scan:end])
+        self.write(0, out)
         return out
+
+    def write(self, start: int, out: NDArray[np.int16], *, threads: int | None = None) -> None:
+        """Write slices of the volume from `start` on.
+
+        Parameters
+        ----------
+        start
+            The first.
+        out
+            `(n, ny, nx)` int16, C-contiguous.
+        threads
+            CPU threads; all available ones by default.
+        """
+        threads = threads or available_cpus()
+        scan, end = self._edges
+        edges = (0, scan, self.below), (scan, end, None), (end, self.shape[0], self.above)
+
+        def task(first: int, last: int) -> None:
+            for begin, finish, repeated in edges:
+                low, high = max(start + first, begin), min(start + last, finish)
+                if low >= high:
+                    continue
+                slices = out[low - start : high - start]
+                if repeated is not None:
+                    numbers = repeated.numbers[low - begin : high - begin]
+                    # Other than the default, this mode writes to where it is asked to.
+                    np.take(repeated.values, numbers, axis=0, out=slices, mode="clip")
+                    continue
+                self.kept.write(low - scan, slices)
+                for side in self.sides:
+                    side.write(low - scan, slices)
+
+        run(task, split(len(out), 2 * threads), threads)
 
     def mean_slice(
         self, start: int, stop: int, low: int, high: int, mean: NDArray[np.float32]
@@ -214,3 +251,15 @@ class Parts:
         """The scan's first slice, and its end."""
         scan = self.below.numbers.size
         return scan, scan + len(self.kept.values)
+
+
+@jit
+def _write_columns(values, rows, width, bounds, row, column, out, count, out_rows, out_width):
+    """Columns of `rows` rows from `row` on, each within its bounds, to `count` slices."""
+    for slice_ in range(count):
+        for n in range(rows):
+            first, end = bounds[2 * (row + n)], bounds[2 * (row + n) + 1]
+            old = uint64((slice_ * rows + n) * width + first - column)
+            new = uint64((slice_ * out_rows + row + n) * out_width + first)
+            for x in range(uint64(max(end - first, 0))):
+                out[new + x] = values[old + x]

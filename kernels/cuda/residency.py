@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from drr.kernels.cuda.errors import CudaError, CudaMemoryError, megabytes
 from drr.kernels.cuda.modules import kernel
-from drr.kernels.cuda.upload import upload
+from drr.kernels.cuda.upload import Slices, upload
 
 __all__ = ["DeviceVolume", "VolumeCache", "make_room", "volumes"]
 
@@ -46,8 +46,10 @@ class DeviceVolume:
         self._lock = threading.Lock()
 
     @classmethod
-    def from_host(cls, voxels: NDArray[np.int16], *, device: int = 0) -> DeviceVolume:
-        """Upload voxels.
+    def from_host(
+        cls, voxels: NDArray[np.int16] | Slices, *, device: int = 0, threads: int | None = None
+    ) -> DeviceVolume:
+        """Upload voxels; see `upload`.
 
         Raises
         ------
@@ -56,10 +58,13 @@ class DeviceVolume:
         """
         import cupy
 
-        check_voxels(voxels)
+        if isinstance(voxels, np.ndarray):
+            check_voxels(voxels)
+        else:
+            _check_shape(voxels.shape)
         with cupy.cuda.Device(device), cupy.cuda.Stream.null:
             try:
-                return cls(with_room(lambda: upload(voxels)))
+                return cls(with_room(lambda: upload(voxels, threads=threads)))
             except cupy.cuda.memory.OutOfMemoryError:
                 free, total = cupy.cuda.runtime.memGetInfo()
                 raise CudaMemoryError(
@@ -157,7 +162,14 @@ class VolumeCache:
         with self._lock:
             return sum(volume.nbytes for _, volume in self._kept.values())
 
-    def get(self, voxels: NDArray[np.int16], *, owner: Any = None, device: int = 0) -> DeviceVolume:
+    def get(
+        self,
+        voxels: NDArray[np.int16] | Slices,
+        *,
+        owner: Any = None,
+        device: int = 0,
+        threads: int | None = None,
+    ) -> DeviceVolume:
         """The volume on a device, uploaded if it is not there."""
         owner = voxels if owner is None else owner
         key = id(owner), device
@@ -168,7 +180,7 @@ class VolumeCache:
                 return found[1]
             # Before the upload, so that both never have to fit at once.
             self.trim(room=voxels.nbytes)
-            volume = DeviceVolume.from_host(voxels, device=device)
+            volume = DeviceVolume.from_host(voxels, device=device, threads=threads)
             reference = weakref.ref(owner, lambda _: self._kept.pop(key, None))
             self._kept[key] = reference, volume
             return volume
@@ -197,7 +209,11 @@ def check_voxels(voxels: Any) -> None:
             f"voxels must be a C-contiguous int16 array of shape (nz, ny, nx), got {voxels.dtype} "
             f"of shape {tuple(voxels.shape)}"
         )
-    nz, ny, nx = voxels.shape
+    _check_shape(voxels.shape)
+
+
+def _check_shape(shape: tuple[int, int, int]) -> None:
+    nz, ny, nx = shape
     if min(nz, ny, nx) < 1 or nz > MOST_PLANES or ny * nx > MOST_IN_PLANE:
         raise CudaError(
             f"a volume of {nx} x {ny} x {nz} voxels is beyond the CUDA kernels, which take up to "

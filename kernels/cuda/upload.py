@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CHUNK_BYTES", "upload"]
+from drr.kernels.cpu.threads import available_cpus, run, split
+
+__all__ = ["CHUNK_BYTES", "Slices", "upload"]
 
 # Filling one buffer overlaps with sending the other; more than this is no faster.
 CHUNK_BYTES = 8 << 20
 
 
-def upload(voxels: NDArray[np.int16]) -> Any:
+class Slices(Protocol):
+    """Voxels in the host's memory that are not one array; see `drr.kernels.cpu.parts`."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def write(self, start: int, out: NDArray[np.int16], *, threads: int | None = None) -> None: ...
+
+
+def upload(voxels: NDArray[np.int16] | Slices, *, threads: int | None = None) -> Any:
     """Copy to the current device, in order of its current stream.
 
     Parameters
     ----------
     voxels
-        `(nz, ny, nx)` int16, C-contiguous.
+        `(nz, ny, nx)` int16, C-contiguous, or slices that are written out one after the other.
+    threads
+        CPU threads that fill the buffers; all available ones by default.
 
     Returns
     -------
@@ -29,26 +45,37 @@ def upload(voxels: NDArray[np.int16]) -> Any:
 
     out = cupy.empty(voxels.shape, np.int16)
     stream = cupy.cuda.get_current_stream()
-    source, target = voxels.reshape(-1), out.reshape(-1)
-    size = min(source.size, CHUNK_BYTES // voxels.itemsize)
-    buffers = [_pinned(size) for _ in range(min(2, -(-source.size // size)))]
+    nz, ny, nx = voxels.shape
+    count = min(nz, max(1, CHUNK_BYTES // (2 * ny * nx)))
+    buffers = [_pinned(count, ny, nx) for _ in range(min(2, -(-nz // count)))]
     events = [cupy.cuda.Event(disable_timing=True) for _ in buffers]
-    for turn, start in enumerate(range(0, source.size, size)):
+    for turn, start in enumerate(range(0, nz, count)):
         buffer, event = buffers[turn % 2], events[turn % 2]
         # Before its first use an event counts as reached.
         event.synchronize()
-        part = source[start : start + size]
-        filled = buffer[: part.size]
-        filled[:] = part
-        target[start : start + part.size].set(filled, stream=stream)
+        filled = buffer[: nz - start]
+        if isinstance(voxels, np.ndarray):
+            _copy(voxels[start : start + count], filled, threads or available_cpus())
+        else:
+            voxels.write(start, filled, threads=threads)
+        out[start : start + count].set(filled, stream=stream)
         event.record(stream)
     for event in events:
         event.synchronize()
     return out
 
 
-def _pinned(size: int) -> NDArray[np.int16]:
+def _copy(slices: NDArray[np.int16], out: NDArray[np.int16], threads: int) -> None:
+    source, target = slices.reshape(-1), out.reshape(-1)
+
+    def task(start: int, stop: int) -> None:
+        target[start:stop] = source[start:stop]
+
+    run(task, split(source.size, threads), threads)
+
+
+def _pinned(count: int, ny: int, nx: int) -> NDArray[np.int16]:
     import cupy
 
-    memory = cupy.cuda.alloc_pinned_memory(2 * size)
-    return np.frombuffer(memory, np.int16, size)
+    memory = cupy.cuda.alloc_pinned_memory(2 * count * ny * nx)
+    return np.frombuffer(memory, np.int16, count * ny * nx).reshape(count, ny, nx)
