@@ -19,12 +19,13 @@ from drr.extension import (
     margins,
     repeated,
 )
-from drr.kernels.cpu.cut import cut
-from drr.kernels.cpu.kept import keep
+from drr.kernels.cpu.cut import cut, kept_box
+from drr.kernels.cpu.kept import Kept, keep
 from drr.kernels.cpu.parts import Parts, Repeated, Side
+from drr.kernels.morphology import Mask
 from drr.volume import Volume
 
-__all__ = ["CLEANUP_PARAMETERS", "clean", "clean_in_parts"]
+__all__ = ["CLEANUP_PARAMETERS", "clean", "clean_in_parts", "in_parts", "keep_body"]
 
 _CUT = {
     "background": -1000,
@@ -136,23 +137,50 @@ def clean_in_parts(
     no body was found, or the skin is too ragged to be told in a few numbers a row, it is a copy.
     """
     check_anatomy(volume, anatomy)
-    extension = extension or Extension()
     kept = None
     if anatomy.found:
-        added = margins(volume, anatomy, extension, crop=True) or Margins.none()
-        (bz, y0, x0), (az, _, _) = added.before, added.after
-        _, rows, columns = added.shape(volume)
-        kept = keep(
-            volume.hu,
-            anatomy.body,
-            anatomy.factors,
-            box=(-y0, -x0, rows, columns),
-            together=_together(volume),
-            threads=threads,
-            **_CUT,
-        )
+        kept = keep_body(volume, anatomy.body, anatomy.factors, threads=threads)
+    return in_parts(volume, anatomy, kept, extension=extension, threads=threads)
+
+
+def keep_body(
+    volume: Volume, body: Mask, factors: tuple[int, int, int], *, threads: int | None = None
+) -> Kept | None:
+    """The first half of `clean_in_parts`: which voxels are the patient's, if that can be told.
+
+    Parameters
+    ----------
+    body, factors
+        Of the volume's anatomy.
+    """
+    (y0, y1), (x0, x1) = kept_box(np.asarray(body.any(axis=0)), factors, volume.shape)
+    return keep(
+        volume.hu,
+        body,
+        factors,
+        box=(y0, x0, y1 - y0, x1 - x0),
+        together=_together(volume),
+        threads=threads,
+        **_CUT,
+    )
+
+
+def in_parts(
+    volume: Volume,
+    anatomy: Anatomy,
+    kept: Kept | None,
+    *,
+    extension: Extension | None = None,
+    threads: int | None = None,
+) -> Volume:
+    """The second half of `clean_in_parts`: what `keep_body` kept, and what continues it."""
+    extension = extension or Extension()
     if kept is None:
         return clean(volume, anatomy, extension=extension, crop=True, threads=threads)
+    added = margins(volume, anatomy, extension, crop=True) or Margins.none()
+    (bz, y0, x0), (az, _, _) = added.before, added.after
+    _, rows, columns = added.shape(volume)
+    kept = kept.within((-y0, -x0, rows, columns))
     notes = [_note(volume, kept.dense_count, kept.padding_count, "about ")]
     sides: tuple[Side, ...] = ()
     if added.outline is not None:

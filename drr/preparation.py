@@ -8,11 +8,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.anatomy import Anatomy, find_anatomy
-from drr.cleanup import clean_in_parts
+from drr.anatomy import Anatomy, find_body
+from drr.cleanup import in_parts, keep_body
 from drr.coverage import Coverage, assess_coverage
 from drr.extension import Extension, extend
 from drr.framing import extension_needed, fit_to_lungs
+from drr.kernels.cpu.kept import Kept
+from drr.kernels.cpu.threads import available_cpus, each
 from drr.kernels.cpu.transpose import transposed_copy
 from drr.views import parse_view
 from drr.volume import Volume
@@ -94,10 +96,21 @@ def prepare(
     threads
         CPU threads; all available ones by default.
     """
-    anatomy = find_anatomy(volume, threads=threads)
-    extension = _standard_extension(volume, anatomy) if beyond else None
+    threads = threads or available_cpus()
+    body = find_body(volume, threads=threads)
+
+    def find_skin() -> Kept | None:
+        if not clean or body.mask is None:
+            return None
+        return keep_body(volume, body.mask, body.factors, threads=threads)
+
+    def find_chest() -> tuple[Anatomy, Extension | None]:
+        anatomy = body.anatomy(threads=threads)
+        return anatomy, _standard_extension(volume, anatomy) if beyond else None
+
+    kept, (anatomy, extension) = each([find_skin, find_chest], threads)
     if clean:
-        ready = clean_in_parts(volume, anatomy, extension=extension, threads=threads)
+        ready = in_parts(volume, anatomy, kept, extension=extension, threads=threads)
     elif extension is not None:
         ready = extend(volume, anatomy, **extension.to_dict(), threads=threads)
     else:

@@ -73,6 +73,16 @@ def test_a_box_may_cut_off_air_and_reach_beyond_the_volume() -> None:
     np.testing.assert_array_equal(kept.slices(0, 5), expected)
 
 
+def test_a_larger_box_holds_the_same() -> None:
+    values, mask = body_and_plate(3, (1, 4, 4))
+    kept = kept_of(values, mask, (1, 4, 4), box=(2, 3, 36, 48))
+    assert kept.within(kept.box) is kept
+    larger = kept.within((-3, -1, 44, 60))
+    expected = np.full((5, 44, 60), -1000, np.int16)
+    expected[:, 5:41, 4:52] = kept.slices(0, 5)
+    np.testing.assert_array_equal(larger.slices(0, 5), expected)
+
+
 def test_voxels_are_looked_up_by_row_and_column() -> None:
     values, mask = body_and_plate(4, (2, 4, 4))
     kept = kept_of(values, mask, (2, 4, 4), box=(1, 1, 36, 40))

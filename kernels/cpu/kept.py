@@ -132,6 +132,16 @@ class Kept:
         _limit(runs.reshape(-1), *limits)
         return replace(self, runs=runs)
 
+    def within(self, box: tuple[int, int, int, int]) -> Kept:
+        """The same in another box, which holds this one."""
+        if box == self.box:
+            return self
+        (y0, x0, rows, _), (top, left, count, _) = self.box, box
+        runs = np.zeros((len(self.runs), count, ENTRY), np.int32)
+        runs[:, y0 - top : y0 - top + rows] = self.runs
+        runs[:, :, 1:] += x0 - left
+        return replace(self, box=box, runs=runs)
+
 
 def keep(
     values: NDArray[np.int16],

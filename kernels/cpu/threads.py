@@ -37,10 +37,10 @@ def split(count: int, parts: int) -> list[tuple[int, int]]:
 def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threads: int) -> None:
     """Call `task(start, stop)` for every range, on this thread and at most `threads - 1` others.
 
-    Ranges are handed out one by one, so uneven ones balance. An exception of any range is raised
-    once all threads have ended.
+    Ranges are handed out one by one, so uneven ones balance; the first is always this thread's.
+    An exception of any range is raised once all threads have ended.
     """
-    waiting = deque(ranges)
+    waiting = deque(ranges[1:])
 
     def work() -> None:
         while waiting:
@@ -55,6 +55,8 @@ def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threa
     with contextlib.suppress(RuntimeError):
         helpers = [_pool().submit(work) for _ in range(min(threads, len(ranges)) - 1)]
     try:
+        for start, stop in ranges[:1]:
+            task(start, stop)
         work()
     finally:
         # After an error the others end with the range they are in; who has not begun need not.
@@ -66,7 +68,11 @@ def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threa
 
 
 def each(jobs: Sequence[Callable[[], Any]], threads: int) -> list[Any]:
-    """What the jobs return, in their order; each is done by one of the threads."""
+    """What the jobs return, in their order; each is done by one of the threads.
+
+    The first is done by this one, so that threads that have ended theirs can help where it calls
+    `run`; what a helper's job runs, it may have to run alone.
+    """
     results: list[Any] = [None] * len(jobs)
 
     def task(start: int, stop: int) -> None:
