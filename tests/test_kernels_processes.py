@@ -49,12 +49,16 @@ def test_an_error_in_one_range_reaches_the_caller_and_the_pool_survives():
 
 
 def test_the_first_range_is_the_callers():
+    by: dict[int, int] = {}
+
+    def task(start: int, _: int) -> None:
+        by[start] = threading.get_ident()
+
     for _ in range(50):
-        by: dict[int, int] = {}
-        run(lambda start, _: by.update({start: threading.get_ident()}), split(8, 8), 4)
-        assert by[0] == threading.get_ident()
-        assert sorted(by) == list(range(8))
-    run(lambda *_: pytest.fail("there is nothing to do"), [], 4)
+        run(task, split(8, 8), 4)
+        assert by.pop(0) == threading.get_ident()
+        assert sorted(by) == list(range(1, 8))
+    run(task, [], 4)
 
 
 def test_work_within_work_does_not_wait_for_threads_that_wait_for_it():
