@@ -8,10 +8,11 @@ its own or its usual reader, converts HU as it needs, projects the frontal view 
 `benchmarks/peers.py` on 512 x 512 pixels, and writes its range as 8 bits into a PNG. `film` is our
 default picture, with what no peer does: couch removed, scan continued, lungs framed, film look,
 JSON record; `raw` is the peers' view, with the couch removed. `warm` is asked of a process that
-has done it before; `fresh` is a process from its start to its end, imports included: `drr project`
-for ours, a Python script (which calls its program, for plastimatch) for peers. Inflating alone is
-timed in the same run. Everything is timed in turn, round after round, each beginning with another,
-so that a busy machine slows all alike; a peer is measured no further in a cell that has taken
+has done it before, again and again for about a second, of which the mean counts; `fresh` is a
+process from its start to its end, imports included: `drr project` for ours, a Python script (which
+calls its program, for plastimatch) for peers. Inflating alone is timed in the same run. Everything
+is timed in turn, round after round, each beginning with another, so that a busy machine slows all
+alike; a peer is measured no further in a cell that has taken
 `ENOUGH` seconds. Pictures stay in `benchmarks/out/peers/pictures`, to be looked at.
 """
 
@@ -154,7 +155,7 @@ def in_fresh_process(name: str, request: dict[str, Any]) -> float:
             raise PeerError(done.stderr)
     else:
         worker = Worker(PEERS[name])
-        worker.ask(**request)
+        worker.ask(**request, once=True)
         worker.close()
     return time.perf_counter() - start
 

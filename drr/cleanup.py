@@ -137,10 +137,13 @@ def clean_in_parts(
     no body was found, or the skin is too ragged to be told in a few numbers a row, it is a copy.
     """
     check_anatomy(volume, anatomy)
+    extension = extension or Extension()
     kept = None
     if anatomy.found:
         kept = keep_body(volume, anatomy.body, anatomy.factors, threads=threads)
-    return in_parts(volume, anatomy, kept, extension=extension, threads=threads)
+    if kept is None:
+        return clean(volume, anatomy, extension=extension, crop=True, threads=threads)
+    return in_parts(volume, kept, margins(volume, anatomy, extension, crop=True), threads=threads)
 
 
 def keep_body(
@@ -166,18 +169,18 @@ def keep_body(
 
 
 def in_parts(
-    volume: Volume,
-    anatomy: Anatomy,
-    kept: Kept | None,
-    *,
-    extension: Extension | None = None,
-    threads: int | None = None,
+    volume: Volume, kept: Kept, added: Margins | None, *, threads: int | None = None
 ) -> Volume:
-    """The second half of `clean_in_parts`: what `keep_body` kept, and what continues it."""
-    extension = extension or Extension()
-    if kept is None:
-        return clean(volume, anatomy, extension=extension, crop=True, threads=threads)
-    added = margins(volume, anatomy, extension, crop=True) or Margins.none()
+    """The second half of `clean_in_parts`: what was kept, and what continues it.
+
+    Parameters
+    ----------
+    kept
+        From `keep_body`.
+    added
+        From `margins`, with `crop`.
+    """
+    added = added or Margins.none()
     (bz, y0, x0), (az, _, _) = added.before, added.after
     _, rows, columns = added.shape(volume)
     kept = kept.within((-y0, -x0, rows, columns))

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy, find_body
+from drr.cleanup import clean as clean_copy
 from drr.cleanup import in_parts, keep_body
 from drr.coverage import Coverage, assess_coverage
-from drr.extension import Extension, extend
+from drr.extension import Extension, Margins, extend, margins
 from drr.framing import extension_needed, fit_to_lungs
 from drr.kernels.cpu.kept import Kept
 from drr.kernels.cpu.threads import available_cpus, each
@@ -104,13 +105,18 @@ def prepare(
             return None
         return keep_body(volume, body.mask, body.factors, threads=threads)
 
-    def find_chest() -> tuple[Anatomy, Extension | None]:
+    def find_chest() -> tuple[Anatomy, Extension | None, Margins | None]:
         anatomy = body.anatomy(threads=threads)
-        return anatomy, _standard_extension(volume, anatomy) if beyond else None
+        extension = _standard_extension(volume, anatomy) if beyond else None
+        if not clean or not anatomy.found:
+            return anatomy, extension, None
+        return anatomy, extension, margins(volume, anatomy, extension or Extension(), crop=True)
 
-    kept, (anatomy, extension) = each([find_skin, find_chest], threads)
-    if clean:
-        ready = in_parts(volume, anatomy, kept, extension=extension, threads=threads)
+    kept, (anatomy, extension, added) = each([find_skin, find_chest], threads)
+    if kept is not None:
+        ready = in_parts(volume, kept, added, threads=threads)
+    elif clean:
+        ready = clean_copy(volume, anatomy, extension=extension, crop=True, threads=threads)
     elif extension is not None:
         ready = extend(volume, anatomy, **extension.to_dict(), threads=threads)
     else:

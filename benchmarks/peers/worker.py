@@ -20,7 +20,7 @@ View = dict[str, Any]
 
 
 LONG_ENOUGH = 1.0
-"""Seconds that a projection is repeated for."""
+"""Seconds that a request is repeated for."""
 
 
 def serve(
@@ -34,8 +34,9 @@ def serve(
 
     `load` has a `path`; `project` a `view`, `threads` and where to `save`; `project views` has
     `views` and `threads`; `picture` a `path`, `png`, `view` and `threads`. Answers have `seconds`
-    and `peak_bytes`, or `error`. Projections are repeated until a second has passed, and their mean
+    and `peak_bytes`, or `error`. All but `load` is repeated until a second has passed, and its mean
     counts: all peers are looked at for about as long, and the quick ones not while they wake up.
+    What is to be done `once` is.
 
     Parameters
     ----------
@@ -78,8 +79,7 @@ def serve(
             with np.load(request["path"]) as file:
                 volume = load(file)
             return {}
-        # A picture from a file takes long enough once.
-        enough = 0.0 if request["do"] == "picture" else LONG_ENOUGH
+        enough = 0.0 if request.get("once") else LONG_ENOUGH
         start, times, taken = time.perf_counter(), 0, 0.0
         while times == 0 or taken < enough:
             result = once(request)

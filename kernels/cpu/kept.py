@@ -127,20 +127,28 @@ class Kept:
 
     def between(self, first: NDArray[np.int32], end: NDArray[np.int32]) -> Kept:
         """What is kept in the columns from `first` to `end`, `(rows,)`, of each row."""
-        runs = self.runs.copy()
-        limits = (bounds.astype(np.int32) for bounds in (first, np.maximum(end, first)))
-        _limit(runs.reshape(-1), *limits)
-        return replace(self, runs=runs)
+        limits = first.astype(np.int32), np.maximum(end, first).astype(np.int32)
+        return replace(self, runs=self._runs_in(self.box, *limits))
 
     def within(self, box: tuple[int, int, int, int]) -> Kept:
         """The same in another box, which holds this one."""
         if box == self.box:
             return self
-        (y0, x0, rows, _), (top, left, count, _) = self.box, box
-        runs = np.zeros((len(self.runs), count, ENTRY), np.int32)
-        runs[:, y0 - top : y0 - top + rows] = self.runs
-        runs[:, :, 1:] += x0 - left
-        return replace(self, box=box, runs=runs)
+        _, _, rows, columns = box
+        limits = np.zeros(rows, np.int32), np.full(rows, columns, np.int32)
+        return replace(self, box=box, runs=self._runs_in(box, *limits))
+
+    def _runs_in(
+        self, box: tuple[int, int, int, int], first: NDArray[np.int32], end: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        """The runs in rows of another box, within limits for each of them."""
+        (y0, x0, _, _), (top, left, rows, _) = self.box, box
+        runs = np.empty((len(self.runs), rows, ENTRY), np.int32)
+        _move(
+            *(self.runs.reshape(-1), *self.runs.shape[:2], y0 - top, x0 - left, first, end),
+            *(runs.reshape(-1), rows),
+        )
+        return runs
 
 
 def keep(
@@ -229,12 +237,18 @@ def _keep(
 
 
 @jit
-def _limit(runs, first, end):
-    for row in range(runs.size // ENTRY):
-        low, high = first[row % first.size], end[row % first.size]
-        entry = row * ENTRY
-        for at in range(entry + 1, entry + 1 + 2 * runs[entry]):
-            runs[at] = min(max(runs[at], low), high)
+def _move(old, groups, old_rows, down, right, first, end, new, rows):
+    """Runs of each group to rows further down and columns further right, within limits."""
+    for group in range(groups):
+        for row in range(rows):
+            to, at = (group * rows + row) * ENTRY, row - down
+            if at < 0 or at >= old_rows:
+                new[to] = 0
+                continue
+            entry = (group * old_rows + at) * ENTRY
+            new[to] = old[entry]
+            for n in range(1, 1 + 2 * old[entry]):
+                new[to + n] = min(max(old[entry + n] + right, first[row]), end[row])
 
 
 @jit
