@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.jit import int32, jit, uint8, uint64
+from drr.kernels.cpu.jit import int32, int64, jit, uint8, uint64
+from drr.kernels.cpu.vectors import bits_set, zeros_below
 
 __all__ = ["Components", "Mask", "components", "dilate", "erode", "outermost", "shadow"]
 
@@ -214,9 +215,7 @@ def _find_edges(words, per_row, count):
             edges = word ^ (word << uint64(8) | before)
             before = word >> uint64(56)
             words[uint64(row + n)] = edges
-            while edges:
-                edges &= edges - uint64(1)
-                total += 1
+            total += int64(bits_set(edges))
     count[0] = total
 
 
@@ -228,18 +227,16 @@ def _find_runs(edges, row_count, per_row, rows, starts, stops, first):
         first[r] = run
         for n in range(per_row):
             word = edges[uint64(r * per_row + n)]
-            x = 8 * n
             while word:
-                if word & uint64(1):
-                    if inside:
-                        rows[run] = r
-                        stops[run] = x
-                        run += 1
-                    else:
-                        starts[run] = x
-                    inside = 1 - inside
-                word >>= uint64(8)
-                x += 1
+                x = 8 * n + int64(zeros_below(word) >> uint64(3))
+                if inside:
+                    rows[run] = r
+                    stops[run] = x
+                    run += 1
+                else:
+                    starts[run] = x
+                inside = 1 - inside
+                word &= word - uint64(1)
     first[row_count] = run
 
 

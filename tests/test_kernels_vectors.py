@@ -10,6 +10,7 @@ from drr.kernels.cpu.transpose import transposed_copy
 from drr.kernels.cpu.vectors import (
     LANES,
     any_from,
+    bits_set,
     exchange_block,
     hat,
     larger,
@@ -19,6 +20,7 @@ from drr.kernels.cpu.vectors import (
     store,
     unit,
     widen,
+    zeros_below,
 )
 
 GENERATOR = np.random.default_rng(0)
@@ -140,3 +142,22 @@ def test_indices_are_checked_where_kernels_are_compiled_with_checks(index, monke
         write(A.copy(), index)
     for kernel in (read, write):
         kernel._ready.clear()
+
+
+@jit
+def bits(words, out):
+    for n in range(words.size):
+        out[2 * n] = bits_set(words[n])
+        out[2 * n + 1] = zeros_below(words[n])
+
+
+def test_bits_of_words():
+    words = GENERATOR.integers(1, 2**64 - 1, 60, dtype=np.uint64, endpoint=True)
+    words <<= np.arange(60, dtype=np.uint64)
+    words = np.concatenate([words[words > 0], np.array([1, 1 << 63, 2**64 - 1], np.uint64)])
+    out = np.empty(2 * words.size, np.int64)
+    bits(words, out)
+    for word, (count, zeros) in zip(words.tolist(), out.reshape(-1, 2).tolist(), strict=True):
+        assert count == word.bit_count()
+        assert word >> zeros & 1
+        assert word & ((1 << zeros) - 1) == 0

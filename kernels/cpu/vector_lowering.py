@@ -15,6 +15,7 @@ from drr.kernels.cpu.vectors import LANES
 
 __all__ = [
     "any_from",
+    "bits_set",
     "exchange_block",
     "fma",
     "hat",
@@ -28,6 +29,7 @@ __all__ = [
     "store",
     "unit",
     "widen",
+    "zeros_below",
 ]
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
@@ -248,6 +250,26 @@ def any_from(typing_context, array, index, lowest):
         return builder.icmp_unsigned("!=", found, ir.Constant(found.type, 0))
 
     return types.boolean(array, index, lowest), code
+
+
+@in_kernels
+def bits_set(typing_context, word):
+    """How many bits of a uint64 are 1."""
+
+    def code(context, builder, sig, args):
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), code
+
+
+@in_kernels
+def zeros_below(typing_context, word):
+    """How many bits of a uint64 are 0 below its lowest 1, of which there must be one."""
+
+    def code(context, builder, sig, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), code
 
 
 @in_kernels

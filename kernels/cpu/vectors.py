@@ -20,6 +20,7 @@ __all__ = [
     "LANES",
     "LINE",
     "any_from",
+    "bits_set",
     "exchange_block",
     "fetch",
     "fma",
@@ -34,6 +35,7 @@ __all__ = [
     "store",
     "unit",
     "widen",
+    "zeros_below",
 ]
 
 LANES = 8
@@ -53,6 +55,7 @@ fma, hat, unit = _vector("fma"), _vector("hat"), _vector("unit")
 nearest, scaled = _vector("nearest"), _vector("scaled")
 larger, any_from, prefetch = _vector("larger"), _vector("any_from"), _vector("prefetch")
 exchange_block = _vector("exchange_block")
+bits_set, zeros_below = _vector("bits_set"), _vector("zeros_below")
 
 
 @jit
