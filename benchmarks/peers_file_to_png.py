@@ -12,8 +12,8 @@ has done it before, again and again for about a second, of which the mean counts
 process from its start to its end, imports included: `drr project` for ours, a Python script (which
 calls its program, for plastimatch) for peers. Inflating alone is timed in the same run. Everything
 is timed in turn, round after round, each beginning with another, so that a busy machine slows all
-alike; a peer is measured no further in a cell that has taken
-`ENOUGH` seconds. Pictures stay in `benchmarks/out/peers/pictures`, to be looked at.
+alike; a peer is measured no further in a cell whose times add up to `ENOUGH` seconds. Pictures stay
+in `benchmarks/out/peers/pictures`, to be looked at.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
     threads
         Threads for the pass over the voxels; all available ones by default.
     """
-    return find_body(volume, threads=threads).anatomy(threads=threads)
+    return find_body(volume, threads=threads).anatomy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +212,7 @@ class Body:
     means: NDArray[np.int16]
     block: NDArray[np.float64]
 
-    def anatomy(self, *, threads: int | None = None) -> Anatomy:
+    def anatomy(self) -> Anatomy:
         """Body and lungs."""
         mask = self.mask
         if mask is None:
@@ -223,13 +223,8 @@ class Body:
                 found=False,
                 notes=("no body stands out, so the whole volume is taken for one",),
             )
-        lungs, sides = each(
-            [
-                lambda: _find_lungs(self.means, mask, self.block),
-                lambda: _truncated_sides(mask, self.outside_view, self.block),
-            ],
-            threads or available_cpus(),
-        )
+        lungs = _find_lungs(self.means, mask, self.block)
+        sides = _truncated_sides(mask, self.outside_view, self.block)
         notes = []
         if lungs is None:
             notes.append("no lungs were found, so views are centred on the body")

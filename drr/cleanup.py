@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,7 @@ from drr.kernels.cpu.parts import Parts, Repeated, Side
 from drr.kernels.morphology import Mask
 from drr.volume import Volume
 
-__all__ = ["CLEANUP_PARAMETERS", "clean", "clean_in_parts", "in_parts", "keep_body"]
+__all__ = ["CLEANUP_PARAMETERS", "clean", "clean_in_parts", "keep_body"]
 
 _CUT = {
     "background": -1000,
@@ -124,37 +125,28 @@ def clean(
     return fill_margins(noted, out, added, threads=threads)
 
 
-def clean_in_parts(
-    volume: Volume,
-    anatomy: Anatomy,
-    *,
-    extension: Extension | None = None,
-    threads: int | None = None,
-) -> Volume:
-    """`clean` with `crop`, but without a copy: the voxels stay where they are until asked for.
-
-    What a projection needs is only which voxels are the patient's, and what continues them. Where
-    no body was found, or the skin is too ragged to be told in a few numbers a row, it is a copy.
-    """
-    check_anatomy(volume, anatomy)
-    extension = extension or Extension()
-    kept = None
-    if anatomy.found:
-        kept = keep_body(volume, anatomy.body, anatomy.factors, threads=threads)
-    if kept is None:
-        return clean(volume, anatomy, extension=extension, crop=True, threads=threads)
-    return in_parts(volume, kept, margins(volume, anatomy, extension, crop=True), threads=threads)
-
-
 def keep_body(
-    volume: Volume, body: Mask, factors: tuple[int, int, int], *, threads: int | None = None
+    volume: Volume,
+    body: Mask,
+    factors: tuple[int, int, int],
+    *,
+    threads: int | None = None,
+    beside: Callable[[], object] | None = None,
 ) -> Kept | None:
-    """The first half of `clean_in_parts`: which voxels are the patient's, if that can be told.
+    """Which voxels are the patient's, for `clean_in_parts`.
+
+    None where the skin is too ragged to be told in a few numbers a row.
 
     Parameters
     ----------
+    volume
+        HU in the patient's frame.
     body, factors
         Of the volume's anatomy.
+    threads
+        CPU threads; all available ones by default.
+    beside
+        Is called once, by one of the threads, while the others are at work.
     """
     (y0, y1), (x0, x1) = kept_box(np.asarray(body.any(axis=0)), factors, volume.shape)
     return keep(
@@ -164,22 +156,34 @@ def keep_body(
         box=(y0, x0, y1 - y0, x1 - x0),
         together=_together(volume),
         threads=threads,
+        beside=beside,
         **_CUT,
     )
 
 
-def in_parts(
-    volume: Volume, kept: Kept, added: Margins | None, *, threads: int | None = None
+def clean_in_parts(
+    volume: Volume,
+    anatomy: Anatomy,
+    kept: Kept | None,
+    added: Margins | None,
+    *,
+    extension: Extension | None = None,
+    threads: int | None = None,
 ) -> Volume:
-    """The second half of `clean_in_parts`: what was kept, and what continues it.
+    """`clean` with `crop`, but without a copy: the voxels stay where they are until asked for.
+
+    What a projection needs is only which voxels are the patient's, and what continues them. Where
+    that is not known, it is a copy.
 
     Parameters
     ----------
     kept
         From `keep_body`.
     added
-        From `margins`, with `crop`.
+        From `margins`, of the same extension and with `crop`; used where something is kept.
     """
+    if kept is None:
+        return clean(volume, anatomy, extension=extension, crop=True, threads=threads)
     added = added or Margins.none()
     (bz, y0, x0), (az, _, _) = added.before, added.after
     _, rows, columns = added.shape(volume)

@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.anatomy import Anatomy, find_body
-from drr.cleanup import clean as clean_copy
-from drr.cleanup import in_parts, keep_body
+from drr.cleanup import clean_in_parts, keep_body
 from drr.coverage import Coverage, assess_coverage
 from drr.extension import Extension, Margins, extend, margins
 from drr.framing import extension_needed, fit_to_lungs
-from drr.kernels.cpu.kept import Kept
-from drr.kernels.cpu.threads import available_cpus, each
 from drr.kernels.cpu.transpose import transposed_copy
 from drr.views import parse_view
 from drr.volume import Volume
@@ -97,26 +94,25 @@ def prepare(
     threads
         CPU threads; all available ones by default.
     """
-    threads = threads or available_cpus()
     body = find_body(volume, threads=threads)
+    found: list[tuple[Anatomy, Extension | None, Margins | None]] = []
 
-    def find_skin() -> Kept | None:
-        if not clean or body.mask is None:
-            return None
-        return keep_body(volume, body.mask, body.factors, threads=threads)
-
-    def find_chest() -> tuple[Anatomy, Extension | None, Margins | None]:
-        anatomy = body.anatomy(threads=threads)
+    def find_chest() -> None:
+        anatomy = body.anatomy()
         extension = _standard_extension(volume, anatomy) if beyond else None
-        if not clean or not anatomy.found:
-            return anatomy, extension, None
-        return anatomy, extension, margins(volume, anatomy, extension or Extension(), crop=True)
+        added = None
+        if clean and anatomy.found:
+            added = margins(volume, anatomy, extension or Extension(), crop=True)
+        found.append((anatomy, extension, added))
 
-    kept, (anatomy, extension, added) = each([find_skin, find_chest], threads)
-    if kept is not None:
-        ready = in_parts(volume, kept, added, threads=threads)
-    elif clean:
-        ready = clean_copy(volume, anatomy, extension=extension, crop=True, threads=threads)
+    kept = None
+    if clean and body.mask is not None:
+        kept = keep_body(volume, body.mask, body.factors, threads=threads, beside=find_chest)
+    else:
+        find_chest()
+    anatomy, extension, added = found[0]
+    if clean:
+        ready = clean_in_parts(volume, anatomy, kept, added, extension=extension, threads=threads)
     elif extension is not None:
         ready = extend(volume, anatomy, **extension.to_dict(), threads=threads)
     else:

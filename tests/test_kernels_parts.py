@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +11,9 @@ import pytest
 import drr
 from drr.anatomy import find_anatomy
 from drr.attenuation import Attenuation, water
-from drr.cleanup import clean, clean_in_parts
+from drr.cleanup import clean, clean_in_parts, keep_body
 from drr.datasets.phantom import thorax
-from drr.extension import Extension
+from drr.extension import Extension, margins
 from drr.kernels.cpu.project import QUALITIES, project
 from drr.preparation import Prepared, prepare
 from drr.views import parse_view
@@ -35,8 +37,10 @@ def extended(volume: Volume) -> tuple[Volume, Volume]:
     """In parts, and in one array."""
     anatomy = find_anatomy(volume)
     extension = Extension(superior_mm=20, inferior_mm=30, sides=anatomy.truncated)
+    kept = keep_body(volume, anatomy.body, anatomy.factors)
+    added = margins(volume, anatomy, extension, crop=True)
     return (
-        clean_in_parts(volume, anatomy, extension=extension),
+        clean_in_parts(volume, anatomy, kept, added, extension=extension),
         clean(volume, anatomy, extension=extension, crop=True),
     )
 
@@ -52,6 +56,48 @@ def test_a_volume_in_parts_holds_the_voxels_that_the_copy_holds(sides: bool) -> 
     np.testing.assert_array_equal(parted.hu, whole.hu)
     assert len(parted.notes) == len(whole.notes)
     assert parted.notes[-1] == whole.notes[-1]
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+@pytest.mark.parametrize("sides", [False, True])
+def test_what_is_prepared_is_what_cleaning_gives(sides: bool, beyond: bool) -> None:
+    volume = scan(sides=sides)
+    for threads in (1, 3):
+        prepared = prepare(volume, beyond=beyond, threads=threads)
+        assert prepared.volume.parts is not None
+        whole = clean(volume, prepared.anatomy, extension=prepared.extension, crop=True)
+        np.testing.assert_array_equal(prepared.volume.hu, whole.hu)
+        np.testing.assert_array_equal(prepared.volume.affine, whole.affine)
+
+
+def test_a_scan_of_ragged_skin_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = scan(sides=True)
+    parted = prepare(volume)
+
+    def ragged(*arguments: Any, beside: Callable[[], object], **options: Any) -> None:
+        assert keep_body(*arguments, beside=beside, **options) is not None
+
+    monkeypatch.setattr("drr.preparation.keep_body", ragged)
+    whole = prepare(volume)
+    assert parted.volume.parts is not None
+    assert whole.volume.parts is None
+    assert whole.extension == parted.extension
+    np.testing.assert_array_equal(whole.volume.hu, parted.volume.hu)
+
+
+@pytest.mark.parametrize("sides", [False, True])
+def test_air_at_the_end_of_the_scale_stays_in_the_lungs(sides: bool) -> None:
+    """Inside the body nothing is touched, whatever the voxels of padding around it hold."""
+    volume = scan(sides=sides)
+    lungs = np.argwhere(volume.hu[30] < -700)
+    lungs = lungs[np.hypot(*(lungs - 64).T) < 40]
+    hu = volume.hu.copy()
+    hu[30, lungs[:, 0], lungs[:, 1]] = -1024
+    hu[:, :3, :3] = -1024
+    parted, whole = extended(replace(volume, hu=hu))
+    assert parted.parts is not None
+    assert np.count_nonzero(whole.hu == -1024) > 100
+    np.testing.assert_array_equal(parted.hu, whole.hu)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -152,6 +198,7 @@ def test_noise_without_a_body_is_copied() -> None:
     volume = Volume(hu=hu, affine=np.diag([2.0, 2.0, 2.0, 1.0]))
     anatomy = find_anatomy(volume)
     assert not anatomy.found
-    cleaned = clean_in_parts(volume, anatomy)
+    cleaned = clean_in_parts(volume, anatomy, None, None)
     assert cleaned.parts is None
     np.testing.assert_array_equal(cleaned.hu, hu)
+    assert prepare(volume).volume.parts is None

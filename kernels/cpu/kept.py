@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +35,9 @@ class Kept:
     ----------
     values
         `(nz, ny, nx)` int16 as read.
-    mask, factors, parameters
+    classes
+        Of blocks, `(kz, ky, kx)` uint8; see `block_classes`.
+    factors, parameters
         What `cut` takes.
     box
         First row and column of a box, then its rows and columns; it may reach beyond the volume.
@@ -48,7 +51,7 @@ class Kept:
     """
 
     values: NDArray[np.int16]
-    mask: Mask
+    classes: NDArray[np.uint8]
     factors: tuple[int, int, int]
     parameters: dict[str, Any]
     box: tuple[int, int, int, int]
@@ -81,6 +84,7 @@ class Kept:
             *(self.values.reshape(-1), (start * ny + y0) * nx + x0, nx, ny * nx),
             *(self.runs.reshape(-1), self.groups[start : start + len(out)]),
             *(count, top, bottom, first, *limits, out.reshape(-1), end - first, len(out)),
+            *(self.classes.reshape(-1), *self.classes.shape[1:], *self.factors, start, y0, x0),
         )
 
     def slices(
@@ -158,6 +162,7 @@ def keep(
     *,
     box: tuple[int, int, int, int],
     threads: int | None = None,
+    beside: Callable[[], object] | None = None,
     **parameters: Any,
 ) -> Kept | None:
     """Find what `cut` would keep, with the same parameters; None where rows have too many runs.
@@ -169,6 +174,8 @@ def keep(
     box
         First row and column, then the numbers of rows and columns, of a box that holds all that
         is kept (see `cut.kept_box`), and may reach beyond the volume.
+    beside
+        Is called once, by one of the threads, while the others are at work.
     """
     nz, ny, nx = values.shape
     together, lanes = parameters["together"]
@@ -195,11 +202,11 @@ def keep(
         )
 
     # More ranges than threads: slices cost unequally.
-    run(task, split(len(mask), 4 * threads), threads)
+    run(task, split(len(mask), 4 * threads), threads, beside=beside)
     dense, padding, too_many = counts.sum(axis=0).tolist()
     if too_many:
         return None
-    return Kept(values, mask, factors, parameters, box, runs, groups, dense, padding)
+    return Kept(values, classes, factors, parameters, box, runs, groups, dense, padding)
 
 
 @jit
@@ -254,8 +261,9 @@ def _move(old, groups, old_rows, down, right, first, end, new, rows):
 @jit
 def _paint(
     flat, at, stride, plane, runs, groups, rows, top, bottom, column, padding, background, out,
-    width, count,
+    width, count, classes, by, bx, fz, fy, fx, z, y0, x0,
 ):  # fmt: skip
+    """Copy what is kept of slices from z on; padding, but for the inside's, is background too."""
     line = -width
     for slice_ in range(count):
         for row in range(top, bottom):
@@ -269,9 +277,17 @@ def _paint(
                 for x in range(uint64(line + cursor), uint64(line + max(begin, cursor))):
                     out[x] = background
                 old, new = uint64(here + begin), uint64(line + begin)
+                padded = int32(0)
                 for x in range(uint64(max(end - begin, 0))):
                     value = flat[old + x]
+                    padded |= int32(value <= padding)
                     out[new + x] = value if value > padding else background
+                if padded:
+                    blocks = ((z + slice_) // fz * by + (y0 + row) // fy) * bx
+                    for x in range(begin, end):
+                        kind = classes[blocks + (x0 + column + x) // fx] & CLASS
+                        if kind == INSIDE:
+                            out[uint64(line + x)] = flat[uint64(here + x)]
                 cursor = max(end, cursor)
             for x in range(uint64(line + cursor), uint64(line + width)):
                 out[x] = background

@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 __all__ = ["available_cpus", "each", "run", "split"]
@@ -34,29 +35,36 @@ def split(count: int, parts: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threads: int) -> None:
+def run(
+    task: Callable[[int, int], object],
+    ranges: list[tuple[int, int]],
+    threads: int,
+    *,
+    beside: Callable[[], object] | None = None,
+) -> None:
     """Call `task(start, stop)` for every range, on this thread and at most `threads - 1` others.
 
-    Ranges are handed out one by one, so uneven ones balance; the first is always this thread's.
-    An exception of any range is raised once all threads have ended.
+    Ranges are handed out one by one, so uneven ones balance. What is to be done `beside` them is
+    the first to be handed out. An exception of any is raised once all threads have ended.
     """
-    waiting = deque(ranges[1:])
+    waiting: deque[Callable[[], object]] = deque(partial(task, *limits) for limits in ranges)
+    if beside is not None:
+        waiting.appendleft(beside)
+    count = len(waiting)
 
     def work() -> None:
         while waiting:
             try:
-                start, stop = waiting.popleft()
+                job = waiting.popleft()
             except IndexError:
                 return
-            task(start, stop)
+            job()
 
     helpers: list[Future[None]] = []
     # While the interpreter shuts down it starts no more threads: then all is done here.
     with contextlib.suppress(RuntimeError):
-        helpers = [_pool().submit(work) for _ in range(min(threads, len(ranges)) - 1)]
+        helpers = [_pool().submit(work) for _ in range(min(threads, count) - 1)]
     try:
-        for start, stop in ranges[:1]:
-            task(start, stop)
         work()
     finally:
         # After an error the others end with the range they are in; who has not begun need not.
@@ -68,11 +76,7 @@ def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threa
 
 
 def each(jobs: Sequence[Callable[[], Any]], threads: int) -> list[Any]:
-    """What the jobs return, in their order; each is done by one of the threads.
-
-    The first is done by this one, so that threads that have ended theirs can help where it calls
-    `run`; what a helper's job runs, it may have to run alone.
-    """
+    """What the jobs return, in their order; each is done by one of the threads."""
     results: list[Any] = [None] * len(jobs)
 
     def task(start: int, stop: int) -> None:

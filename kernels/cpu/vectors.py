@@ -8,7 +8,8 @@ and `store` it. LLVM maps it to what the machine has: one AVX register, two of N
 Every operation rounds on its own, lane by lane, so results do not depend on the machine's vectors.
 A product and sum are rounded once only where a kernel says `fma` (IEEE 754's fusedMultiplyAdd),
 never by the compiler's choice; a CPU without the instruction calculates the same, but slowly.
-Arrays are flat and C-contiguous. What each of these means to the compiler is in
+Arrays are flat and C-contiguous. A uint64 can be a vector of 64 bits, or of eight bytes: `bits_set`
+counts in it, `zeros_below` finds the first. What each of these means to the compiler is in
 `vector_lowering`, which is imported when a kernel is lowered.
 """
 

@@ -11,7 +11,8 @@ from drr.kernels.cpu.threads import available_cpus, run, split
 
 __all__ = ["CHUNK_BYTES", "Slices", "upload"]
 
-# Filling one buffer overlaps with sending the other; more than this is no faster.
+# Of a buffer, but for slices that are larger: it holds one at least. Filling one overlaps with
+# sending the other; more than this is no faster.
 CHUNK_BYTES = 8 << 20
 
 
