@@ -105,6 +105,7 @@ def prepare(
             added = margins(volume, anatomy, extension or Extension(), crop=True)
         found.append((anatomy, extension, added))
 
+    # Neither needs the other, and one is mostly Python while the other is kernels.
     kept = None
     if clean and body.mask is not None:
         kept = keep_body(volume, body.mask, body.factors, threads=threads, beside=find_chest)
