@@ -181,7 +181,13 @@ def clean_in_parts(
         From `keep_body`.
     added
         From `margins`, of the same extension and with `crop`; used where something is kept.
+
+    Raises
+    ------
+    VolumeError
+        When the anatomy is of another grid.
     """
+    check_anatomy(volume, anatomy)
     if kept is None:
         return clean(volume, anatomy, extension=extension, crop=True, threads=threads)
     added = added or Margins.none()

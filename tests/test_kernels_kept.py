@@ -63,6 +63,25 @@ def test_what_is_kept_is_what_the_cut_copies(
         kept.write(0, np.empty((2, 8, 8), np.int16))
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_something_else_is_done_once_beside(threads: int) -> None:
+    values, mask = body_and_plate(3, (1, 4, 4))
+    options = {"box": (0, 0, 37, 41), "together": (1, 1), "threads": threads, **CUT}
+    done: list[int] = []
+    kept = keep(values, mask, (1, 4, 4), beside=lambda: done.append(-1), **options)
+    assert done == [-1]
+    assert kept is not None
+    alone = keep(values, mask, (1, 4, 4), **options)
+    assert alone is not None
+    np.testing.assert_array_equal(kept.slices(0, 5), alone.slices(0, 5))
+
+    def fail() -> None:
+        raise ValueError("beside")
+
+    with pytest.raises(ValueError, match="beside"):
+        keep(values, mask, (1, 4, 4), beside=fail, **options)
+
+
 def test_a_box_may_cut_off_air_and_reach_beyond_the_volume() -> None:
     values, mask = body_and_plate(3, (1, 4, 4))
     mask[:, :, :2] = False

@@ -48,21 +48,6 @@ def test_an_error_in_one_range_reaches_the_caller_and_the_pool_survives():
     assert np.isfinite(one_image()).all()
 
 
-@pytest.mark.parametrize("threads", [1, 4])
-def test_something_else_is_done_once_beside_the_ranges(threads: int):
-    for ranges in (split(8, 8), []):
-        done: list[int] = []
-        run(lambda start, _, done=done: done.append(start), ranges, threads,
-            beside=lambda done=done: done.append(-1))  # fmt: skip
-        assert sorted(done) == [-1, *range(len(ranges))]
-
-    def fail() -> None:
-        raise ValueError("beside")
-
-    with pytest.raises(ValueError, match="beside"):
-        run(lambda *_: None, split(8, 8), threads, beside=fail)
-
-
 def test_work_within_work_does_not_wait_for_threads_that_wait_for_it():
     done = []
 

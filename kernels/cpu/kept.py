@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from drr.kernels.cpu.block_classes import CLASS, INSIDE, OUTSIDE, block_classes
 from drr.kernels.cpu.cut import gather, judge, looked_at, nearness
 from drr.kernels.cpu.jit import float32 as f4
 from drr.kernels.cpu.jit import int32, int64, jit, uint8, uint64
-from drr.kernels.cpu.threads import available_cpus, run, split
+from drr.kernels.cpu.threads import available_cpus, each, split
 from drr.kernels.cpu.vectors import LANES
 from drr.kernels.morphology import Mask
 
@@ -202,7 +203,8 @@ def keep(
         )
 
     # More ranges than threads: slices cost unequally.
-    run(task, split(len(mask), 4 * threads), threads, beside=beside)
+    jobs = [partial(task, *limits) for limits in split(len(mask), 4 * threads)]
+    each(jobs if beside is None else [beside, *jobs], threads)
     dense, padding, too_many = counts.sum(axis=0).tolist()
     if too_many:
         return None

@@ -12,7 +12,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
 from typing import Any
 
 __all__ = ["available_cpus", "each", "run", "split"]
@@ -35,35 +34,26 @@ def split(count: int, parts: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def run(
-    task: Callable[[int, int], object],
-    ranges: list[tuple[int, int]],
-    threads: int,
-    *,
-    beside: Callable[[], object] | None = None,
-) -> None:
+def run(task: Callable[[int, int], object], ranges: list[tuple[int, int]], threads: int) -> None:
     """Call `task(start, stop)` for every range, on this thread and at most `threads - 1` others.
 
-    Ranges are handed out one by one, so uneven ones balance. What is to be done `beside` them is
-    the first to be handed out. An exception of any is raised once all threads have ended.
+    Ranges are handed out one by one, so uneven ones balance. An exception of any range is raised
+    once all threads have ended.
     """
-    waiting: deque[Callable[[], object]] = deque(partial(task, *limits) for limits in ranges)
-    if beside is not None:
-        waiting.appendleft(beside)
-    count = len(waiting)
+    waiting = deque(ranges)
 
     def work() -> None:
         while waiting:
             try:
-                job = waiting.popleft()
+                start, stop = waiting.popleft()
             except IndexError:
                 return
-            job()
+            task(start, stop)
 
     helpers: list[Future[None]] = []
     # While the interpreter shuts down it starts no more threads: then all is done here.
     with contextlib.suppress(RuntimeError):
-        helpers = [_pool().submit(work) for _ in range(min(threads, count) - 1)]
+        helpers = [_pool().submit(work) for _ in range(min(threads, len(ranges)) - 1)]
     try:
         work()
     finally:
