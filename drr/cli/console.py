@@ -8,9 +8,14 @@ from contextlib import contextmanager
 
 import click
 
+from drr.errors import printable
+
 __all__ = ["NO_MEMORY", "failure", "is_quiet", "note", "progress", "quiet_option"]
 
 NO_MEMORY = "not enough memory; use a smaller CT or fewer pixels, or close other programs"
+
+LONGEST_LINE = 2000
+"""Characters of a note at most; error messages are shorter by themselves."""
 
 _QUIET, _BAR = "drr.quiet", "drr.bar"
 
@@ -66,4 +71,5 @@ def _say(message: str) -> None:
     context = click.get_current_context(silent=True)
     bar = context is not None and context.meta.get(_BAR)
     # Wipes the bar's line; the bar draws itself again at its next step.
-    click.echo(("\r\x1b[K" if bar else "") + " ".join(message.split()), err=True)
+    line = printable(" ".join(message.split()), most=LONGEST_LINE)
+    click.echo(("\r\x1b[K" if bar else "") + line, err=True)

@@ -1,0 +1,215 @@
+"""Work in another process with limits, for libraries that one damaged file can crash or hang."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import IO, Any
+
+from drr.errors import DRRError
+
+__all__ = ["Isolated", "IsolatedError"]
+
+# The child finds this package where its parent did, whatever that did to its path.
+_START = (
+    "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from drr.isolated import serve; serve()"
+)
+_LENGTH = struct.Struct("<Q")
+
+
+class IsolatedError(DRRError):
+    """The other process ended without an answer; the message says how."""
+
+
+class Isolated:
+    """A process that calls functions for this one, one at a time, and may die of it.
+
+    It is started with the first call and again after it died. Threads take turns; after a fork the
+    child of the fork starts one of its own.
+
+    Parameters
+    ----------
+    max_bytes
+        Address space that the process may take, where the system can limit it.
+
+    Examples
+    --------
+    >>> with Isolated() as isolated:
+    ...     isolated.call("math:sqrt", 2.0, seconds=60)
+    1.4142135623730951
+    """
+
+    def __init__(self, *, max_bytes: int | None = None) -> None:
+        self._max_bytes = max_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
+        self._turn = threading.Lock()
+
+    def __enter__(self) -> Isolated:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def call(self, function: str, *arguments: Any, seconds: float) -> Any:
+        """What a function returns, or raise what it raises.
+
+        Parameters
+        ----------
+        function
+            As `package.module:name`.
+        arguments
+            Anything that pickles, as must what is returned.
+        seconds
+            After which the process is killed.
+
+        Raises
+        ------
+        IsolatedError
+            When the process crashed, or took longer or more memory than it may.
+        """
+        if self._owner != os.getpid():
+            # The parent's process and lock came along with a fork and are not this process's.
+            self._process, self._turn, self._owner = None, threading.Lock(), os.getpid()
+        with self._turn:
+            process = self._process = self._process or _start(self._max_bytes)
+            late = threading.Event()
+
+            def stop() -> None:
+                late.set()
+                process.kill()
+
+            timer = threading.Timer(seconds, stop)
+            timer.daemon = True
+            timer.start()
+            try:
+                _send(process.stdin, (function, arguments))
+                answer, error = _receive(process.stdout)
+            except (EOFError, OSError):
+                self._stop()
+                raise IsolatedError(_ending(process, late.is_set(), seconds)) from None
+            except BaseException:
+                # Interrupted: the answer that is still to come must not be taken for the next one.
+                self._stop()
+                raise
+            finally:
+                timer.cancel()
+        if isinstance(error, MemoryError):
+            raise IsolatedError("it needs more memory than it may take") from None
+        if error is not None:
+            raise error
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        if self._owner == os.getpid():
+            with self._turn:
+                self._stop()
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    if pipe is not None:
+                        pipe.close()
+            process.wait()
+
+
+def _start(max_bytes: int | None) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _START],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdin is not None
+        pickle.dump(sys.path, process.stdin)
+        _send(process.stdin, max_bytes)
+    except OSError:  # it ended already; the call will notice
+        pass
+    return process
+
+
+def _ending(process: subprocess.Popen[bytes], late: bool, seconds: float) -> str:
+    code = process.returncode
+    if late:
+        return f"it took longer than {seconds:g} s"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"the library crashed ({signal.Signals(-code).name})"
+    return f"the library ended its process (status {code})"
+
+
+def _send(pipe: IO[bytes] | None, value: Any) -> None:
+    assert pipe is not None
+    content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    pipe.write(_LENGTH.pack(len(content)))
+    pipe.write(content)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes] | None) -> Any:
+    assert pipe is not None
+    head = pipe.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (size,) = _LENGTH.unpack(head)
+    content = pipe.read(size)
+    if len(content) < size:
+        raise EOFError
+    return pickle.loads(content)
+
+
+def serve() -> None:
+    """Be the other process: call what comes through standard input until it is closed."""
+    pipe = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    # Libraries print; what they print must not be taken for an answer.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _limit(_receive(sys.stdin.buffer))
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            function, arguments = _receive(sys.stdin.buffer)
+            answer: tuple[Any, Exception | None]
+            try:
+                answer = (_named(function)(*arguments), None)
+            except Exception as error:
+                answer = (None, error)
+            _send(pipe, answer)
+
+
+def _named(function: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _limit(max_bytes: int | None) -> None:
+    if max_bytes is None or os.name == "nt":
+        return
+    import resource
+
+    # Not every system lets a process limit its own address space.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
