@@ -125,12 +125,12 @@ def test_foreign_files(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert "not a CT volume" in refusal(path)
     path.write_bytes(gzip.compress(b"hello" * 1000))
-    assert "is gzip, but holds no NIfTI" in refusal(path)
+    assert "is compressed (gzip), and what is in it is not a CT volume" in refusal(path)
     with io.BytesIO() as buffer:
         with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
             archive.addfile(tarfile.TarInfo("a.dcm"))
         path.write_bytes(buffer.getvalue())
-    assert "is gzip, but holds no NIfTI" in refusal(path)
+    assert "holds no DICOM among its 1 files" in refusal(path)
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     assert "Git LFS pointer" in refusal(path)
 

@@ -26,7 +26,7 @@ from drr.io.stored import rescale
 from drr.kernels.cpu.threads import available_cpus, run
 from drr.volume import check_affine, nearest_lps_axes, slice_digest
 
-__all__ = ["Mapped", "PatientOrder", "Voxels", "read_hu"]
+__all__ = ["Mapped", "PatientOrder", "Stream", "Voxels", "read_hu"]
 
 BLOCK = 1 << 22
 """Bytes of stored voxels that are worked on at a time: near the size of a core's cache."""
