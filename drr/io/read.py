@@ -90,7 +90,6 @@ def read(
     )[0]
 
 
-@np.errstate(all="ignore")  # numbers of damaged headers overflow; checks after that tell
 def read_described(
     path: str | os.PathLike[str],
     *,
@@ -105,21 +104,10 @@ def read_described(
     path = Path(path)
     try:
         options = {"outside": outside, "assume_axial": assume_axial}
-        stored = _read_stored(path, series, options, limit=max_bytes, threads=threads)
-        notes = stored.notes
-        if affine is not None:
-            stored = dataclasses.replace(stored, affine=_matrix(affine, path))
-            notes += ("The affine was given by the caller, not by the file.",)
-        if stored.affine is None:
-            raise ReadError(f"{path}: {stored.no_affine}")
-        volume = Volume.from_stored(
-            stored.hu,
-            stored.affine,
-            name=path.name or str(path),
-            notes=notes,
-            identifiers=stored.identifiers,
-        )
-        check_spacing(volume.affine, str(path))
+        # Numbers of damaged headers overflow; what comes of them is checked, and needs no warning.
+        with np.errstate(all="ignore"):
+            stored = _read_stored(path, series, options, limit=max_bytes, threads=threads)
+            volume = _placed(stored, affine, path)
     except VolumeError as error:
         text = str(error).removeprefix(f"{path.name}: ")
         raise ReadError(f"{path}: {text}") from None
@@ -138,6 +126,26 @@ def read_described(
         # Made while the voxels came in; they hold for that memory, not for a reordered copy.
         vars(volume)["sha256"] = volume.digest_of(stored.digests)
     return volume, stored.format
+
+
+def _placed(stored: Stored, affine: ArrayLike | None, path: Path) -> Volume:
+    """The volume where the caller, or else the file, says that it lies."""
+    notes = stored.notes
+    matrix = stored.affine
+    if affine is not None:
+        matrix = _matrix(affine, path)
+        notes += ("The affine was given by the caller, not by the file.",)
+    if matrix is None:
+        raise ReadError(f"{path}: {stored.no_affine}")
+    volume = Volume.from_stored(
+        stored.hu,
+        matrix,
+        name=path.name or str(path),
+        notes=notes,
+        identifiers=stored.identifiers,
+    )
+    check_spacing(volume.affine, str(path))
+    return volume
 
 
 def _matrix(affine: ArrayLike, path: Path) -> NDArray[np.float64]:

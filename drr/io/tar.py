@@ -74,7 +74,9 @@ def _members(file: BinaryIO, name: str) -> Iterator[tuple[int, Member]]:
     while True:
         file.seek(at)
         block = file.read(BLOCK)
-        if not block.strip(b"\0"):  # blocks of zeros end the archive, as does the end of the file
+        if not block:  # cut between two files, which would lose slices in silence
+            raise ReadError(f"{name}: ends without its end mark, so it is truncated; copy it again")
+        if not block.strip(b"\0"):
             return
         if len(block) < BLOCK or not _checksum_fits(block):
             raise ReadError(f"{name}: not a whole tar archive (byte {at}); copy it again")

@@ -233,8 +233,9 @@ class _Work:
         """Stored slices, from `start` on, into the target."""
         if not self.as_stored:
             values = np.empty(block.shape, np.int16)
-            for stored, out in zip(block, values, strict=True):
-                rescale(stored, self.slope, self.intercept, out=out, name=self.name)
+            with np.errstate(all="ignore"):  # what rescale refuses need not be warned of too
+                for stored, out in zip(block, values, strict=True):
+                    rescale(stored, self.slope, self.intercept, out=out, name=self.name)
             block = values
         np.copyto(self.target.hu[start : start + len(block)], block)
         self.target.digest(start, start + len(block))
