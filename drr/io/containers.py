@@ -218,7 +218,12 @@ def _opened(
     file: IO[bytes], wanted: Callable[[bytes], bool], size: Callable[[], int], name: str
 ) -> IO[bytes]:
     """The file itself, or what is in it where it is compressed, `size()` bytes long."""
-    if codec_of(file.peek(8)[:8]) is None:  # type: ignore[attr-defined]
+    try:
+        packed = codec_of(file.peek(8)[:8]) is not None  # type: ignore[attr-defined]
+    except BaseException:
+        file.close()
+        raise
+    if not packed:
         return file
     with file:
         most = max(MOST_UNPACKED, SLICE_RATIO * size())

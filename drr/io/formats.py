@@ -51,7 +51,7 @@ def find_format(path: Path, limit: int) -> tuple[Path, str]:
         return path, "dicom"
     if not stat.S_ISREG(mode):
         raise ReadError(f"{path}: is neither a file nor a folder")
-    if header := _header_of_image(path):
+    if header := _header_of_image(path, limit):
         return header, "nifti"
     with open_unpacked(path, limit=limit) as unpacked:
         head = unpacked.stream.read(1024)
@@ -91,14 +91,16 @@ def _kind_by_content(head: bytes) -> str | None:
     return next((kind for kind, check in checks.items() if check(head)), None)
 
 
-def _header_of_image(path: Path) -> Path | None:
+def _header_of_image(path: Path, limit: int) -> Path | None:
     """The `.hdr` beside an `.img` that was named in its place."""
-    from drr.io.nifti import neighbour
+    from drr.io.nifti import is_nifti, neighbour
 
     if not re.search(r"\.img(\.\w+)?$", path.name, re.IGNORECASE):
         return None
     try:
-        return neighbour(path)
+        header = neighbour(path)
+        with open_unpacked(header, limit=limit) as unpacked:
+            return header if is_nifti(unpacked.stream.read(1024)) else None
     except ReadError:
         return None
 

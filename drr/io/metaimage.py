@@ -51,6 +51,15 @@ TYPES = {
     "MET_DOUBLE": "f8",
 }
 
+KEY = re.compile(
+    rb"\s{0,9}(ObjectType|ObjectSubType|NDims|Name|ID|ParentID|Comment|Color|CompressedData\w*|"
+    rb"BinaryData\w*|TransformMatrix|Orientation|Rotation|Offset|Position|Origin|DistanceUnits|"
+    rb"CenterOfRotation|AnatomicalOrientation|AcquisitionDate|Modality|HeaderSize|DimSize|"
+    rb"SequenceID|Element\w{3,40})[ \t]*=",
+    re.IGNORECASE,
+)
+"""The format's own keys, which voxels do not spell by chance."""
+
 UPRIGHT = ("RAI", "LPS")
 """`AnatomicalOrientation` of axes towards +LPS: where they come from, as ITK has it, or lead to."""
 
@@ -117,9 +126,10 @@ def _header(lines: HeaderLines, name: str) -> tuple[dict[str, str], list[str]]:
         words = value.upper().split()
         if key == "elementdatafile" and words[:1] == ["LIST"]:
             return fields, [line for line in text if line]
-        if key == "elementdatafile" and words == ["LOCAL"]:
+        # The format has it last, but hands and scripts that edit headers forget that.
+        local = fields.get("elementdatafile", "").upper() == "LOCAL"
+        if local and not lines.next_begins(KEY):
             return fields, []
-        # Another file's name comes last too, but hands and scripts that edit headers forget that.
     if "elementdatafile" not in fields:
         raise ReadError(f"{name}: the header ends without ElementDataFile, so it is truncated")
     return fields, []

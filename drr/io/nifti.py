@@ -51,11 +51,15 @@ def read_nifti(path: Path, *, limit: int, threads: int | None = None) -> Stored:
         if announces(head, 540):
             head += unpacked.stream.read(540 - 348)
         header, version, paired = _decode(head, name)
-        dtype, shape, notes = _layout(header, name)
+        dtype, sizes, notes = _layout(header, name)
         slope, intercept, more = _scaling(header, name)
         notes += more
         affine, why_not, more = lps_affine(header, name)
         notes += more
+        if 1 in sizes[:3] and len(longer := [n for n in sizes if n > 1]) == 3:
+            # Which of the affine's axes these are, the header does not say.
+            affine, sizes, why_not = None, longer, _not_placed(sizes)
+        shape = check_grid(sizes, name)
         taken = len(head)
         offset = _offset(header, unpacked.stream.read(4) if not paired else b"", name)
         taken += 0 if paired else 4
@@ -96,7 +100,8 @@ def _decode(head: bytes, name: str) -> tuple[Any, int, bool]:
     return decode_header(head), 2 if second else 1, magic[:2] == b"ni"
 
 
-def _layout(header: Any, name: str) -> tuple[np.dtype, tuple[int, int, int], tuple[str, ...]]:
+def _layout(header: Any, name: str) -> tuple[np.dtype, list[int], tuple[str, ...]]:
+    """Type of the voxels, sizes of all axes, fastest first, and notes."""
     count = int(header["dim"][0])
     if not 1 <= count <= 7:
         raise ReadError(f"{name}: its header claims {count} dimensions; the file is corrupt")
@@ -106,14 +111,20 @@ def _layout(header: Any, name: str) -> tuple[np.dtype, tuple[int, int, int], tup
         # Some write the dimensions of a series with no number of volumes; there is one.
         notes += (f"The header gives the size {sizes}; axes of no length were left out.",)
         sizes = sizes[:3] + [n or 1 for n in sizes[3:]]
-    shape = check_grid(sizes, name)
     try:
         dtype = voxel_dtype(header)
     except KeyError:
         raise ReadError(
             f"{name}: voxel data type {int(header['datatype'])} is not one of NIfTI's"
         ) from None
-    return dtype, shape, notes
+    return dtype, sizes, notes
+
+
+def _not_placed(sizes: list[int]) -> str:
+    return (
+        f"has the size {sizes}, and its affine belongs to the first three axes, of which one has a "
+        "single voxel; save it without such axes, or pass affine= to drr.read"
+    )
 
 
 def _offset(header: Any, extender: bytes, name: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import operator
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,7 +102,7 @@ def read_described(
     threads: int | None = None,
 ) -> tuple[Volume, str]:
     """`read`, and the name of the file's format."""
-    path = Path(path)
+    path, max_bytes = Path(path), operator.index(max_bytes)
     try:
         options = {"outside": outside, "assume_axial": assume_axial}
         # Numbers of damaged headers overflow; what comes of them is checked, and needs no warning.

@@ -55,9 +55,13 @@ class HeaderLines:
         Bytes of the file that were lines so far.
     """
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: io.BufferedReader, name: str) -> None:
         self._stream, self._name = stream, name
         self.taken = 0
+
+    def next_begins(self, pattern: re.Pattern[bytes]) -> bool:
+        """Whether what comes after the lines so far begins so."""
+        return pattern.match(self._stream.peek(256)) is not None
 
     def __iter__(self) -> Iterator[str]:
         while line := self._stream.readline(HEADER_LIMIT):
