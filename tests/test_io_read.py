@@ -173,3 +173,50 @@ def test_readers_load_their_libraries_only_when_needed() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_no_reader_foresaw_is_said_of_the_file(
+    tmp_path: Path, image: SimpleITK.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line that names file and format; the exception itself is kept as the cause."""
+    from drr.io import metaimage, nifti, nrrd, numpy
+
+    def stumble(*_: object, **__: object) -> None:
+        raise KeyError("\x1b[31mred\n" + "x" * 1000)
+
+    np.savez(tmp_path / "scan.npz", hu=SimpleITK.GetArrayFromImage(image), spacing=[1, 2, 3])
+    for module, suffix, name in (
+        (nifti, ".nii", "NIfTI"),
+        (metaimage, ".mha", "MetaImage"),
+        (nrrd, ".nrrd", "NRRD"),
+        (numpy, ".npz", "NumPy"),
+    ):
+        path = tmp_path / f"scan{suffix}"
+        if suffix != ".npz":
+            SimpleITK.WriteImage(image, str(path))
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "check_grid", stumble)
+            with pytest.raises(ReadError, match=f"is damaged {name} \\(KeyError") as error:
+                drr.read(path)
+        assert isinstance(error.value.__cause__, KeyError)
+        text = str(error.value)
+        assert text.startswith(str(path))
+        assert text.isprintable()
+        assert len(text) <= 500
+
+
+def test_mistakes_in_the_call_are_not_blamed_on_the_file(
+    tmp_path: Path, image: SimpleITK.Image
+) -> None:
+    SimpleITK.WriteImage(image, str(tmp_path / "scan.nii"))
+    with pytest.raises(TypeError):
+        drr.read(tmp_path / "scan.nii", max_bytes="8 GiB")  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_overflow_give_no_warning(tmp_path: Path, image: SimpleITK.Image) -> None:
+    path = tmp_path / "scan.nrrd"
+    SimpleITK.WriteImage(image, str(path))
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"(1,0,0)", b"(1e300,0,1e300)"))
+    assert "\n" not in refusal(path)
