@@ -192,7 +192,9 @@ def test_nifti2_and_pairs(tmp_path: Path, data: np.ndarray) -> None:
     nibabel.Nifti1Pair(data, affine).to_filename(tmp_path / "pair.hdr")
     assert drr.read(tmp_path / "two.nii.gz").sha256 == expected.sha256
     assert drr.read(tmp_path / "pair.hdr").sha256 == expected.sha256
-    assert drr.read(tmp_path / "pair.img").sha256 == expected.sha256
+    image = drr.read(tmp_path / "pair.img")
+    assert image.sha256 == expected.sha256
+    assert any("header beside" in note for note in image.notes)
     (tmp_path / "pair.hdr").rename(tmp_path / "other.hdr")
     with pytest.raises(ReadError, match="bare voxels"):
         drr.read(tmp_path / "pair.img")

@@ -93,8 +93,10 @@ class Inflater(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int, /) -> bytes:  # type: ignore[override]
-        """`size` bytes, or fewer at the end of the stream."""
+    def read(self, size: int = -1, /) -> bytes:
+        """`size` bytes, or fewer at the end of the stream; all of them without a size."""
+        if size < 0:
+            return self.readall()
         parts = []
         while size > 0 and (part := self._next(size)):
             parts.append(part)

@@ -214,11 +214,10 @@ def _read_array(
     if dtype.kind not in "iufb":
         raise ReadError(f"{name}: an array of {dtype} does not hold CT numbers; save int16 HU")
     n2, n1, n0 = check_grid(shape[::-1], name) if len(shape) <= 3 else _squeeze(shape, name)
-    if isinstance(file, _Member):
-        at, source = file.taken, file
-    else:
-        at = 0 if size is None else file.tell()
-        source = file if size is None else Mapped(file, at)
+    source: Any = file
+    at = file.taken if isinstance(file, _Member) else 0 if size is None else file.tell()
+    if size is not None and not isinstance(file, _Member):
+        source = Mapped(file, at)
     check_size((n0, n1, n2), dtype.itemsize, name, limit, None if size is None else size - at)
     if not fortran:
         return read_hu([source], (n2, n1, n0), dtype, affine=affine, name=name, threads=threads)

@@ -197,7 +197,7 @@ def _read_stored(
     limit: int,
     threads: int | None,
 ) -> Stored:
-    path, kind = find_format(path, limit)
+    file, kind = find_format(path, limit)
     if series is not None and kind != "dicom":
         raise ReadError(f"{path}: only DICOM has series to choose from; leave series= out")
     format_name, function, taken = READERS[kind]
@@ -207,7 +207,10 @@ def _read_stored(
     if kind == "dicom":
         chosen["series"] = series
     with _parsing(path, format_name):
-        stored: Stored = reader(path, limit=limit, threads=threads, **chosen)
+        stored: Stored = reader(file, limit=limit, threads=threads, **chosen)
+    if file != path:
+        note = "The header beside this image was read, and the image through it."
+        stored = dataclasses.replace(stored, notes=(note, *stored.notes))
     return stored
 
 

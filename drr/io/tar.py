@@ -70,7 +70,8 @@ def tar_members(file: BinaryIO, *, name: str, most: int) -> list[Member]:
 
 def _members(file: BinaryIO, name: str) -> Iterator[tuple[int, Member]]:
     size = file.seek(0, os.SEEK_END)
-    at, long_name, pax = 0, "", {}
+    at, long_name = 0, ""
+    pax: dict[str, str] = {}
     while True:
         file.seek(at)
         block = file.read(BLOCK)

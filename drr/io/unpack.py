@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +121,9 @@ def open_seekable(path: Path, *, limit: int) -> Iterator[tuple[BinaryIO, str]]:
         if not unpacked.layers:
             yield unpacked.stream, ""
             return
+        import shutil
+        import tempfile
+
         with tempfile.TemporaryFile() as whole:
             shutil.copyfileobj(unpacked.stream, whole, 1 << 20)
             whole.seek(0)
