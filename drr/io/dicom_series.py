@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drr.errors import ReadError
-from drr.io.dicom_files import Source, dicom_files, integer, load_header, open_zip, text
+from drr.io.containers import Source, file_source, folder_files, open_archive
+from drr.io.dicom_files import integer, is_dicom, load_header, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -99,7 +100,7 @@ class Scan:
 
 @contextlib.contextmanager
 def open_scan(path: Path, *, limit: int) -> Iterator[Scan]:
-    """Parse the headers of every DICOM file in a folder, in a zip or beside a file.
+    """Parse the headers of every DICOM file in a folder, in a zip or tar, or beside a file.
 
     Raises
     ------
@@ -109,12 +110,13 @@ def open_scan(path: Path, *, limit: int) -> Iterator[Scan]:
     with contextlib.ExitStack() as stack:
         own = None
         if path.is_dir():
-            sources = dicom_files(path)
-        elif _is_zip(path):
-            sources = stack.enter_context(open_zip(path, limit))
+            sources = folder_files(path, wanted=is_dicom)
         else:
-            sources = dicom_files(path.parent, recurse=False)
-            own = Source(str(path), lambda: path.open("rb"))
+            archive = stack.enter_context(open_archive(path, limit=limit, wanted=is_dicom))
+            if archive is None:
+                own = file_source(path, wanted=is_dicom)
+                archive = folder_files(path.parent, recurse=False, wanted=is_dicom)
+            sources = archive
         yield _scan(path, sources, own, limit)
 
 
@@ -252,15 +254,10 @@ def _listing(series: list[Series] | tuple[Series, ...]) -> str:
 def _no_dicom(sources: list[Source]) -> str:
     if not sources:
         return "holds no files"
-    others = [s.label for s in sources if re.search(r"\.(nii(\.gz)?|mha|mhd|nrrd|nhdr)$", s.label)]
+    others = [s.label for s in sources if re.search(r"\.(nii|mha|mhd|nrrd|nhdr)(\.\w+)?$", s.label)]
     if others:
         return f"holds no DICOM; to read {others[0]} in it, name (or unpack) that file"
     return f"holds no DICOM among its {len(sources)} files; name the folder of a CT series"
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
 
 
 def _number_key(dataset: Dataset) -> tuple[int, str]:
