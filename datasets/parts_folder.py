@@ -54,9 +54,18 @@ def locked_parts(parts: Path) -> Iterator[None]:
         with locked(parts / _LOCK, busy=busy):
             if not (parts / MARKER).is_file():
                 write_files({parts / MARKER: _TEXT}, force=True)
-            yield
+            try:
+                yield
+            except BaseException:
+                if all(map(_is_base, os.listdir(parts))):  # refused before anything was made
+                    clear_parts(parts)
+                raise
     except BusyError as error:
         raise DatasetError(str(error)) from None
+    finally:
+        # Where there are no locks, this process's own stood in it until now.
+        with contextlib.suppress(OSError):
+            parts.rmdir()
 
 
 def clear_parts(parts: Path) -> bool:
