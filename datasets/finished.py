@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drr.datasets.assemble import attributes, sample_columns
-from drr.datasets.part import Digests, open_part
+from drr.datasets.part import open_part
 from drr.datasets.plan import Plan
 from drr.datasets.schema import LATER, PIXELS, content_digest, pixels_digest
+from drr.datasets.source_files import Digests
 from drr.datasets.study import Study
 from drr.errors import WriteError
 from drr.io.atomic import refuse_existing
@@ -136,9 +137,13 @@ def check_output(out: Path, plan: Plan, finished: Finished | None, *, force: boo
     lost = [name for name in finished.rows if name not in planned]
     paths = finished.shown["path"]
     shared = [name for name in planned if name in finished.rows]
-    # Only where the file names them as they are can one look for them.
-    told = shared and all(paths[finished.rows[name]] == planned[name] for name in shared)
     root = plan.cohort.root
+    # One can look for them only where the file names them as they are.
+    told = [
+        name
+        for name in shared
+        if paths[finished.rows[name]] == planned[name] and os.path.lexists(root / planned[name])
+    ]
     if told:
         lost = [name for name in lost if os.path.lexists(root / paths[finished.rows[name]])]
     if lost:

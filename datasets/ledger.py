@@ -15,10 +15,10 @@ from typing import Any
 
 from drr.datasets.assemble import Kept, one_line
 from drr.datasets.finished import Finished
-from drr.datasets.part import Digests, Outcome, is_finished, open_part
+from drr.datasets.part import Outcome, is_finished, open_part
 from drr.datasets.plan import Plan
 from drr.datasets.schema import DatasetError
-from drr.datasets.source_files import stamp
+from drr.datasets.source_files import Digests, stamp
 
 __all__ = ["ATTEMPTS", "BuildError", "Ledger", "Log", "Progress"]
 

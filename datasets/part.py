@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from drr.datasets.schema import (
     quantise_thickness,
     text_dtype,
 )
-from drr.datasets.source_files import fingerprint, source_digest, stamp
+from drr.datasets.source_files import Digests, fingerprint, stamp, study_digests
 from drr.datasets.study import Study, read_volume
 from drr.errors import DRRError, MissingDependencyError
 from drr.io.atomic import write_files
@@ -44,11 +44,9 @@ if TYPE_CHECKING:
     from drr.volume import Volume
 
 __all__ = [
-    "Digests",
     "Images",
     "Made",
     "Outcome",
-    "digests",
     "fingerprint",
     "is_finished",
     "make",
@@ -114,13 +112,6 @@ class Made:
     voxels_sha256: str
     segmentation_sha256: str
     seconds: Mapping[str, float]
-
-
-class Digests(NamedTuple):
-    """Of the content of a study's files; that of the segmentation is empty where none is used."""
-
-    source: str
-    segmentation: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +192,7 @@ def make_part(
     mark = stamp(key, study, root)
     try:
         state = fingerprint(study, root)
-        same = known is not None and digests(study, root, configuration) == known
+        same = known is not None and _digests(study, root, configuration) == known
         if not same:
             made = make(study, root, configuration, threads=threads)
         if fingerprint(study, root) != state:
@@ -262,7 +253,7 @@ def make(
     from drr.preparation import prepare
 
     clock = _Clock()
-    of_files = digests(study, root, configuration)
+    of_files = _digests(study, root, configuration)
     clock.lap("hash")
     mask = None
     if configuration.masks and study.segmentation is not None:
@@ -294,20 +285,6 @@ def make(
     )
 
 
-def digests(study: Study, root: str | Path, configuration: Configuration) -> Digests:
-    """Of the content of the files that a study's images are made from.
-
-    Raises
-    ------
-    DatasetError
-        For what cannot be read.
-    """
-    source = source_digest(Path(root, study.path))
-    if not configuration.masks or study.segmentation is None:
-        return Digests(source, "")
-    return Digests(source, source_digest(Path(root, study.segmentation)))
-
-
 def open_part(path: Path) -> h5py.File:
     """A part, open for reading; `OSError` for what is none."""
     import h5py
@@ -327,6 +304,10 @@ def is_finished(path: Path, key: str, study: Study, root: str | Path) -> bool:
             return bool(part.attrs["key"] == key and part.attrs["state"] == state)
     except (OSError, KeyError):
         return False
+
+
+def _digests(study: Study, root: str | Path, configuration: Configuration) -> Digests:
+    return study_digests(study, root, segmentation=bool(configuration.masks))
 
 
 class _Clock:

@@ -7,15 +7,23 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from drr.datasets.schema import DatasetError
 from drr.datasets.study import Study
 
-__all__ = ["fingerprint", "source_digest", "source_files", "stamp"]
+__all__ = ["Digests", "fingerprint", "source_files", "stamp", "study_digests"]
 
 _HEADERS = (".mhd", ".nhdr")
 _PAIRS = {".hdr": ".img", ".img": ".hdr", ".hdr.gz": ".img.gz", ".img.gz": ".hdr.gz"}
 _HEADER_BYTES = 1 << 20
+
+
+class Digests(NamedTuple):
+    """Of the content of a study's files; that of the segmentation is empty where none is used."""
+
+    source: str
+    segmentation: str
 
 
 def source_files(path: Path) -> list[Path]:
@@ -63,14 +71,29 @@ def stamp(key: str, study: Study, root: str | Path) -> str:
     return hashlib.sha256(json.dumps([key, state]).encode()).hexdigest()
 
 
-def source_digest(path: Path) -> str:
-    """SHA-256 of a file, or of its files' names and digests where there are several.
+def study_digests(study: Study, root: str | Path, *, segmentation: bool = True) -> Digests:
+    """SHA-256 of a study's files: of a file, or of names and digests where there are several.
+
+    Parameters
+    ----------
+    segmentation
+        Whether it is used.
 
     Raises
     ------
     DatasetError
         For what cannot be read.
     """
+    volume, mask = _paths(study, root)
+    return Digests(_digest(volume), _digest(mask) if segmentation and mask is not None else "")
+
+
+def _paths(study: Study, root: str | Path) -> tuple[Path, Path | None]:
+    mask = study.segmentation
+    return Path(root, study.path), None if mask is None else Path(root, mask)
+
+
+def _digest(path: Path) -> str:
     try:
         if not path.is_dir() and not _beside(path):
             return _file_digest(path)
@@ -83,9 +106,11 @@ def source_digest(path: Path) -> str:
 
 def _state(study: Study, root: str | Path, *, strict: bool) -> str:
     found: list[list[object]] = []
+    current = study.path
     try:
-        for path in (study.path, study.segmentation):
-            for file in () if path is None else source_files(Path(root, path)):
+        for name, path in zip((study.path, study.segmentation), _paths(study, root), strict=True):
+            current = name or current
+            for file in () if path is None else source_files(path):
                 status = file.stat()
                 # Rights, too: a file that could not be read may be readable now.
                 readable = os.access(file, os.R_OK)
@@ -94,7 +119,7 @@ def _state(study: Study, root: str | Path, *, strict: bool) -> str:
                     found[-1].append(status.st_ctime_ns)
     except OSError as error:
         raise DatasetError(
-            f"{path}: cannot be read ({error.strerror or error}); put it back or leave it out"
+            f"{current}: cannot be read ({error.strerror or error}); put it back or leave it out"
         ) from None
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 

@@ -19,6 +19,7 @@ from tiny_cohort import OPTIONS, write_cohort
 
 from drr.datasets.build import Result, build, parts_folder
 from drr.datasets.ctrate import find_ct_rate
+from drr.datasets.ledger import Ledger, Log
 from drr.datasets.nifti_file import nifti_bytes
 from drr.datasets.phantom import thorax_with_labels
 from drr.datasets.plan import Configuration, Plan
@@ -43,7 +44,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(built: Path, tmp_path: Path) -> Path:
-    """A copy of both on which fingerprints hold: all but the time of the entries, which they see."""
+    """A copy of both whose fingerprints hold: they see when a file came to be where it is."""
     shutil.copytree(built, tmp_path / "work")
     renew(tmp_path / "work")
     return tmp_path / "work"
@@ -197,6 +198,27 @@ def test_failures_of_the_moment_are_tried_again(work: Path) -> None:
         file["failures/fingerprint"][0] = ""
     assert renew(work).made == 1
     assert renew(work).made == 0
+
+
+def test_a_crash_is_not_blamed_on_memory(work: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / "part"] * 5
+    with Log(tmp_path / "log") as log:
+        ledger = Ledger(
+            plan(work),
+            paths,
+            None,
+            log=log,
+            report=lambda _: None,
+            retry=False,
+            max_failures=None,
+            start=0.0,
+        )
+        assert all(ledger.death(0, 1, "SIGSEGV") for _ in range(3))
+        assert not ledger.death(0, 1, "SIGSEGV")
+        assert not ledger.death(1, 4, "SIGKILL")
+    assert "killed 4 times (SIGSEGV)" in ledger.killed[0]
+    assert "memory" not in ledger.killed[0]
+    assert "memory" in ledger.killed[1]
 
 
 def test_damaged_images_are_not_taken_over(work: Path) -> None:

@@ -51,9 +51,9 @@ KEEP = "with locked(path, busy='wait'):\n    print('mine', flush=True)\n    sys.
 
 def test_one_at_a_time_and_free_after(system: str, tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    with locked(path, busy="wait for it"):
-        with pytest.raises(BusyError, match="wait for it"), locked(path, busy="wait for it"):
-            pass
+    first = locked(path, busy="wait for it")
+    with first, pytest.raises(BusyError, match="wait for it"), locked(path, busy="wait for it"):
+        pass
     with locked(path, busy="wait for it"):
         pass
     assert [entry.name for entry in tmp_path.iterdir()] == ["lock"]

@@ -104,7 +104,7 @@ def test_links_in_place_of_our_files_are_not_followed(source: Path, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def without_locks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which `flock` answers as on a mount without locks, to HDF5's library too."""
+    """Environment in which `flock` answers as on a mount without locks, to libhdf5 as well."""
     if sys.platform != "linux" or shutil.which("cc") is None:
         pytest.skip("there is no compiler for a library that answers in place of flock")
     folder = tmp_path_factory.mktemp("shim")
