@@ -73,9 +73,10 @@ def copy_rows(
         block = indices[start : start + _BLOCK]
         values: dict[str, dict[int, Any]] = {name: {} for name in others}
         before = [index for index in block if index in of.rows]
-        for name in others if before and of.finished is not None else ():
-            found = _read(of.finished[name], [of.rows[index] for index in before])
-            values[name] |= zip(before, found, strict=True)
+        if before and of.finished is not None:
+            for name in others:
+                found = _read(of.finished[name], [of.rows[index] for index in before])
+                values[name] |= zip(before, found, strict=True)
         for row, index in enumerate(block, start):
             if of.finished is not None and index in of.rows:
                 for name in images:
