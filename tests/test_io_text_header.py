@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import drr
+from drr.cli import main
 from drr.errors import ReadError
 
 VOXELS = np.arange(-30, 30, dtype="<i2").reshape(5, 4, 3)
@@ -354,6 +356,17 @@ def test_what_left_is_must_be_said(tmp_path: Path, fields: dict[str, str | None]
     np.testing.assert_allclose(volume.spacing, [1, 2, 3])
     assert any("as asked" in note for note in volume.notes)
     np.testing.assert_array_equal(drr.read(path, affine=AFFINE).hu, VOXELS)
+
+
+def test_the_command_line_can_assume_axial(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "a.nrrd", space="scanner-xyz")
+    shown = CliRunner().invoke(main, ["inspect", str(path), "--no-preview", "--assume-axial"])
+    assert shown.exit_code == 0, shown.output
+    assert "as asked" in shown.output
+    for command in (["inspect", str(path)], ["project", str(path), "-o", str(tmp_path / "x.png")]):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 2
+        assert "--assume-axial" in done.output
 
 
 def test_assuming_axial_changes_nothing_that_is_said(tmp_path: Path) -> None:
