@@ -375,6 +375,10 @@ def test_assuming_axial_changes_nothing_that_is_said(tmp_path: Path) -> None:
         assert "not the patient's" in refusal(
             nrrd(tmp_path / "a.nrrd", space=space), assume_axial=True
         )
+    spaced = {"space_directions": None, "spacings": "1 2 3"}
+    assert "no directions in its space 'ras'" in refusal(
+        nrrd(tmp_path / "a.nrrd", space="RAS", **spaced), assume_axial=True
+    )
     for spacings in ("1 2", "1 2 -3", "1 2 nan", "1 2 3 4"):
         refusal(
             nrrd(tmp_path / "a.nrrd", space_directions=None, spacings=spacings), assume_axial=True
