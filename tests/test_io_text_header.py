@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import drr
+from drr.cli import main
 from drr.errors import ReadError
 
 VOXELS = np.arange(-30, 30, dtype="<i2").reshape(5, 4, 3)
@@ -356,12 +358,27 @@ def test_what_left_is_must_be_said(tmp_path: Path, fields: dict[str, str | None]
     np.testing.assert_array_equal(drr.read(path, affine=AFFINE).hu, VOXELS)
 
 
+def test_the_command_line_can_assume_axial(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "a.nrrd", space="scanner-xyz")
+    shown = CliRunner().invoke(main, ["inspect", str(path), "--no-preview", "--assume-axial"])
+    assert shown.exit_code == 0, shown.output
+    assert "as asked" in shown.output
+    for command in (["inspect", str(path)], ["project", str(path), "-o", str(tmp_path / "x.png")]):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 2
+        assert "--assume-axial" in done.output
+
+
 def test_assuming_axial_changes_nothing_that_is_said(tmp_path: Path) -> None:
     assert_read(nrrd(tmp_path / "a.nrrd"), assume_axial=True)
     for space in ("3D-left-handed", "somewhere"):
         assert "not the patient's" in refusal(
             nrrd(tmp_path / "a.nrrd", space=space), assume_axial=True
         )
+    spaced = {"space_directions": None, "spacings": "1 2 3"}
+    assert "no directions in its space 'ras'" in refusal(
+        nrrd(tmp_path / "a.nrrd", space="RAS", **spaced), assume_axial=True
+    )
     for spacings in ("1 2", "1 2 -3", "1 2 nan", "1 2 3 4"):
         refusal(
             nrrd(tmp_path / "a.nrrd", space_directions=None, spacings=spacings), assume_axial=True

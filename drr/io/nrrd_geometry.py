@@ -102,13 +102,25 @@ def place(fields: dict[str, str], dimensions: int, name: str, *, assume_axial: b
         called = f"the space {fields['space']!r} is not" if space else "no 'space' says that it is"
         why = f"{called} the patient's, so left and right are unknown; pass affine= to drr.read"
         return Placed(None, f"{why}{AXIAL}", axes, ())
-    signs = np.array(SPACES.get(space, (1, 1, 1)), np.float64)
+    affine, notes = _affine(fields, space, [vectors[axis] for axis in axes], size, name)
+    affine, converted = millimetres(affine, _unit(fields, "space units", name), name)
+    return Placed(affine, "", axes, notes + converted)
+
+
+def _affine(
+    fields: dict[str, str],
+    space: str,
+    vectors: list[NDArray[np.float64] | None],
+    size: int,
+    name: str,
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """In LPS and the header's unit, and notes."""
     notes: tuple[str, ...] = ()
     if space in SCANNER:
         notes += ("The scanner's axes were taken for the patient's, towards +LPS, as asked.",)
+    signs = np.array(SPACES.get(space, (1, 1, 1)), np.float64)
     affine = np.eye(4)
-    for column, axis in enumerate(axes):
-        vector = vectors[axis]
+    for column, vector in enumerate(vectors):
         assert vector is not None
         if vector[3:].any():
             raise ReadError(f"{name}: an axis runs through space and time; repair the header")
@@ -118,8 +130,7 @@ def place(fields: dict[str, str], dimensions: int, name: str, *, assume_axial: b
         affine[:3, 3] = signs * origin[:3]
     else:
         notes += ("The header gives no 'space origin'; the first voxel was put at 0, 0, 0.",)
-    affine, converted = millimetres(affine, _unit(fields, "space units", name), name)
-    return Placed(affine, "", axes, notes + converted)
+    return affine, notes
 
 
 def _by_spacings(fields: dict[str, str], dimensions: int, name: str, assume_axial: bool) -> Placed:
@@ -148,6 +159,12 @@ def _by_spacings(fields: dict[str, str], dimensions: int, name: str, assume_axia
             f"which way left, back and head are; pass affine= to drr.read{AXIAL}",
             axes,
             (),
+        )
+    space = fields.get("space", "").lower()
+    if space not in ("left-posterior-superior", "lps", *SCANNER):
+        raise ReadError(
+            f"{name}: gives no directions in its space {printable(space, most=40)!r}, which is not "
+            "that of axial slices; add 'space directions'"
         )
     affine = np.diag([*spacing[:3], 1.0])
     affine, converted = millimetres(affine, _unit(fields, "units", name), name)

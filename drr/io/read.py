@@ -56,9 +56,9 @@ def read(
     outside
         Let the header of a `.mhd`, `.nhdr` or the like name data files outside its own folder.
     assume_axial
-        Take NRRD files that do not say where left, back and head are for axial: with spacings
-        only, their axes run there in this order; in the scanner's or an unnamed space, its axes
-        do. **It mirrors the patient where that is wrong.**
+        For NRRD files that do not say where left, back and head are: the array's axes, with
+        spacings only, or those of the scanner's or an unnamed space run there in this order. It
+        mirrors the patient where that is wrong.
     max_bytes
         Refuse inputs that promise or expand to more bytes of voxels than this (8 GiB).
     threads
