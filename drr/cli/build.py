@@ -260,7 +260,7 @@ def _shares(text: str) -> dict[str, float]:
 def _plan(cohort: Cohort, options: Mapping[str, Any]) -> Plan:
     from drr.datasets.plan import Configuration, Plan
 
-    unused = {"bits": None, "mark": False, "series": None, "threads": None, "quality": "full"}
+    unused = {"bits": None, "mark": False, "threads": None, "quality": "full"}
     request = request_from_options({**options, **unused})
     look = options["look"] or "film"
     taken = ("attenuation", "detector", "field", "method", "anti_aliasing")
