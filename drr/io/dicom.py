@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from drr.errors import ReadError
 from drr.io.dicom_files import IDENTIFIERS, integer, load, pixel_bytes, text
-from drr.io.dicom_frames import Frame, frames_of, one_geometry
+from drr.io.dicom_frames import Frame, frames_of
+from drr.io.dicom_geometry import one_geometry
 from drr.io.dicom_groups import Header
 from drr.io.dicom_phases import choose_acquisition, distinct, without_copies
 from drr.io.dicom_pixels import Pixels
@@ -157,6 +158,12 @@ def _slices(
     notes += more
     if lost:
         notes += (f"{lost} images without a position in the patient were left out.",)
+    references = {text(frame.header.dataset, "FrameOfReferenceUID") for frame in frames}
+    if 1 < len(references) < len(frames):
+        notes += (
+            f"The slices have {len(references)} frames of reference; their positions were taken "
+            "as of one.",
+        )
     # Each sentence once, in order of appearance.
     return frames, notes + tuple(dict.fromkeys(note for f in frames for note in f.assumed))
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +20,7 @@ from drr.io.dicom_values import number, numbers
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Frame", "frames_of", "is_localizer", "one_geometry"]
-
-STRAY_SLICES = 3
-"""At most so many slices of another geometry are taken for unmarked localizers and left out."""
-
-SAME_SPACING = 0.005
-"""Relative; pixel spacings that differ by less are one, rounded (a reconstruction diameter of
-350 mm that is kept in whole mm differs by 0.3 %)."""
+__all__ = ["Frame", "frames_of", "is_localizer"]
 
 COMMA = "Numbers of the headers are written with decimal commas."
 ONE_SPACING = "PixelSpacing is a single number and was taken for rows and columns alike."
@@ -65,20 +57,11 @@ class Frame:
         normal = np.cross(self.along_row, self.along_column)
         return np.asarray(normal / np.linalg.norm(normal))
 
-    def matches(self, other: Frame) -> bool:
-        """Whether two slices may belong to one grid."""
-        return (
-            self.shape == other.shape
-            and np.allclose(self.spacing, other.spacing, rtol=SAME_SPACING, atol=0)
-            and np.allclose(self.along_row, other.along_row, atol=1e-3)
-            and np.allclose(self.along_column, other.along_column, atol=1e-3)
-        )
-
 
 def frames_of(path: Path, headers: Sequence[Header]) -> tuple[list[Frame], int]:
     """The slices of a series' files, and how many images have no position in the patient.
 
-    Localizers are left out and not counted.
+    Localizers are left out and not counted. Slices without orientation take that of the others.
 
     Raises
     ------
@@ -86,52 +69,29 @@ def frames_of(path: Path, headers: Sequence[Header]) -> tuple[list[Frame], int]:
         For a header that contradicts itself, or does not say where its slices lie.
     """
     frames: list[Frame] = []
-    unplaced = []
-    for header in headers:
-        if is_localizer(header.dataset.get("ImageType")):
-            continue
-        found = _of_file(path, header)
-        frames += found
-        if not found:
-            unplaced.append(header)
+    unplaced: list[Header] = []
+    for header in _grey(headers):
+        if not is_localizer(header.dataset.get("ImageType")):
+            found = _of_file(path, header)
+            frames += found
+            unplaced += [] if found else [header]
+    lost = len(headers) - len(_grey(headers))
+    turned = [header for header in unplaced if "ImagePositionPatient" in header.dataset]
+    if not unplaced or (frames and not turned):
+        return frames, lost + len(unplaced)
     if frames:
-        return frames, len(unplaced)
-    if not unplaced:
-        return [], 0
-    cosines, note = axial_cosines([header.dataset for header in unplaced])
+        first = frames[0]
+        note = "ImageOrientationPatient of some slices is missing; that of the others was taken."
+        cosines: NDArray[np.float64] | None = np.concatenate([first.along_row, first.along_column])
+    else:
+        turned = unplaced
+        cosines, note = axial_cosines([header.dataset for header in turned])
     if cosines is None:
-        raise ReadError(f"{path}: {missing_place([header.dataset for header in unplaced])}")
-    for header in unplaced:
+        raise ReadError(f"{path}: {missing_place([header.dataset for header in turned])}")
+    for header in turned:
         name = f"{path}: {header.source.label}"
         frames.append(_plain(header, name, cosines=cosines, assumed=(note,)))
-    return frames, 0
-
-
-def one_geometry(path: Path, frames: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
-    """The slices that share orientation, matrix and pixel spacing, if nearly all do."""
-    if not frames:
-        raise ReadError(f"{path}: no slice of the series has a position and orientation")
-    groups: list[list[Frame]] = []
-    for frame in frames:
-        group = next((group for group in groups if group[0].matches(frame)), None)
-        if group is None:
-            groups.append([frame])
-        else:
-            group.append(frame)
-    groups.sort(key=len, reverse=True)
-    stray = sum(len(group) for group in groups[1:])
-    if stray > min(STRAY_SLICES, len(groups[0]) // 4):
-        parts = "; ".join(_describe(group) for group in groups[:4])
-        raise ReadError(
-            f"{path}: the series mixes {len(groups)} kinds of slices: {parts}; "
-            "keep one kind in the folder"
-        )
-    chosen, notes = _one_spacing(groups[0])
-    if stray:
-        notes += (
-            f"{stray} slices of another orientation or matrix, as localizers have, were left out.",
-        )
-    return chosen, notes
+    return frames, lost + len(unplaced) - len(turned)
 
 
 def is_localizer(image_type: Any) -> bool:
@@ -139,23 +99,10 @@ def is_localizer(image_type: Any) -> bool:
     return "LOCALIZER" in words(image_type)
 
 
-def _one_spacing(frames: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
-    """Slices whose pixel spacing was rounded differently, with that of most of them."""
-    usual = Counter(frame.spacing for frame in frames).most_common(1)[0][0]
-    most = float(np.abs(np.array([frame.spacing for frame in frames]) / usual - 1).max())
-    if most < 1e-6:
-        return frames, ()
-    return [replace(frame, spacing=usual) for frame in frames], (
-        f"PixelSpacing differs by up to {100 * most:.2g} % between slices, as rounding leaves it; "
-        f"the {usual[0]:.6g} x {usual[1]:.6g} mm of most slices were taken for all.",
-    )
-
-
-def _describe(group: list[Frame]) -> str:
-    first = group[0]
-    plane = ("sagittal", "coronal", "axial")[int(np.abs(first.normal).argmax())]
-    rows, columns = first.shape
-    return f"{len(group)} {plane} of {columns} x {rows} at {first.spacing[1]:.4g} mm"
+def _grey(headers: Sequence[Header]) -> Sequence[Header]:
+    """Those that are no colour pictures (screenshots), unless all are."""
+    grey = [h for h in headers if integer(h.dataset, "SamplesPerPixel", 1) == 1]
+    return grey or headers
 
 
 def _of_file(path: Path, header: Header) -> list[Frame]:

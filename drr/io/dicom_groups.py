@@ -51,6 +51,7 @@ class Kind:
 
     modality: str
     captured: bool = False
+    picture: bool = True  # unless it has no rows, as raw data
     assumed: bool = False  # the modality is missing and was told from other attributes
 
 
@@ -88,11 +89,12 @@ def kind_of(dataset: Dataset) -> Kind:
     """What an object is, by its class rather than by its modality, where they differ."""
     sop_class = text(dataset, "SOPClassUID") or _class_in_meta(dataset)
     modality = text(dataset, "Modality").upper()
+    picture = integer(dataset, "Rows") > 0
     if sop_class in CT_CLASSES:
-        return Kind("CT", assumed=not modality)
+        return Kind("CT", picture=picture, assumed=not modality)
     captured = sop_class == SECONDARY_CAPTURE or sop_class.startswith(f"{SECONDARY_CAPTURE}.")
     if modality or sop_class or not _looks_like_ct(dataset):
-        return Kind(modality, captured)
+        return Kind(modality, captured, picture)
     return Kind("CT", assumed=True)
 
 

@@ -14,6 +14,7 @@ from drr.errors import ReadError
 from drr.io.dicom_files import text
 from drr.io.dicom_frames import Frame
 from drr.io.dicom_groups import Header
+from drr.io.dicom_values import number
 from drr.io.slices import SAME_POSITION
 
 __all__ = ["choose_acquisition", "distinct", "without_copies"]
@@ -66,7 +67,7 @@ def choose_acquisition(path: Path, frames: list[Frame], wanted: str | int) -> li
     """
     name = str(wanted).strip()
     for keyword in DISTINCTIONS:
-        found = [f for f in frames if text(f.content, keyword).lower() == name.lower() != ""]
+        found = [f for f in frames if _natural(text(f.content, keyword)) == _natural(name)]
         if found:
             return found
     if re.fullmatch(r"#\d{1,4}", name) and (found := _of_rank(frames, int(name[1:]))):
@@ -142,14 +143,13 @@ def _values(frames: list[Frame], keyword: str) -> list[str]:
 
 def _listed(values: list[str]) -> str:
     more = f" and {len(values) - 6} more" if len(values) > 6 else ""
-    return ", ".join(value or "?" for value in values[:6]) + more
+    return ", ".join(value.removesuffix(".0") or "?" for value in values[:6]) + more
 
 
 def _natural(value: str) -> tuple[float, str]:
-    try:
-        return float(value), value
-    except ValueError:
-        return np.inf, value
+    """By which numbers are equal however they are written, and come before text."""
+    found = number(value)
+    return (np.inf, value.lower()) if found is None else (found, "")
 
 
 def _acquisition(frame: Frame) -> str:
@@ -166,8 +166,8 @@ def _of_rank(frames: list[Frame], rank: int) -> list[Frame]:
 
     def order(frame: Frame) -> tuple[str, tuple[float, str], int]:
         header = frame.header.dataset
-        number = _natural(text(header, "InstanceNumber"))
-        return text(header, "AcquisitionTime"), number, frame.number
+        numbered = _natural(text(header, "InstanceNumber"))
+        return text(header, "AcquisitionTime"), numbered, frame.number
 
     return [sorted(p, key=order)[rank - 1] for p in places.values() if 0 < rank <= len(p)]
 

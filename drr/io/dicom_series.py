@@ -195,7 +195,7 @@ def _series(index: int, group: Group) -> Series:
         index=index,
         uid=group.uid,
         number=text(first, "SeriesNumber"),
-        description=text(first, "SeriesDescription"),
+        description=text(first, "SeriesDescription") or text(first, "ConvolutionKernel"),
         modality=group.kind.modality or "unknown modality",
         derived=derived or group.kind.captured,
         headers=group.headers,

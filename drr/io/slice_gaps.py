@@ -101,16 +101,17 @@ def check_gaps(
             f"{gaps[k]:.4g} mm between {labels[k]} and {labels[k + 1]}" for k in wide[:3]
         )
         more = f" and {wide.size - 3} more gaps" if wide.size > 3 else ""
+        several = ", or choose one acquisition (--acquisition)" if 4 * wide.size > len(gaps) else ""
         raise ReadError(
             f"{name}: about {count} slice{'s are' if count > 1 else ' is'} missing: {where}{more}, "
-            f"where {usual:.4g} mm is usual; bring the complete series"
+            f"where {usual:.4g} mm is usual; bring the complete series{several}"
         )
     narrow = np.flatnonzero(gaps < NARROWEST * low)
     if narrow.size:
         k = int(narrow[0])
         raise ReadError(
             f"{name}: slices overlap: {labels[k]} and {labels[k + 1]} are {gaps[k]:.4g} mm apart "
-            f"where {low[k]:.4g} mm is usual; separate the acquisitions in this series"
+            f"where {low[k]:.4g} mm is usual; choose one acquisition of this series (--acquisition)"
         )
 
 

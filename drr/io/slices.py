@@ -145,7 +145,7 @@ def stack_slices(
             away = np.linalg.norm(beside[k] * plane.spacing)
             raise ReadError(
                 f"{name}: {labels[k]} lies {away:.3g} mm beside the line through the other "
-                "slices, as after a table shift; separate the acquisitions in this series"
+                "slices, as after a table shift; choose one acquisition (--acquisition)"
             )
         moved = np.abs(beside).max(axis=1) > SIDEWAYS
         most = np.linalg.norm(beside * plane.spacing, axis=1).max()
