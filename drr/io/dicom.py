@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from drr.errors import ReadError
 from drr.io.dicom_files import IDENTIFIERS, integer, load, pixel_bytes, text
-from drr.io.dicom_frames import Frame, frames_of
 from drr.io.dicom_geometry import one_geometry
 from drr.io.dicom_groups import Header
 from drr.io.dicom_phases import choose_acquisition, distinct, without_copies
 from drr.io.dicom_pixels import Pixels
 from drr.io.dicom_series import Series, choose_series, open_scan
+from drr.io.dicom_slices import Frame, frames_of
 from drr.io.slices import Plane, move_sideways, resample, stack_slices
 from drr.io.stored import Stored, check_size, rescale
 from drr.io.voxels import PatientOrder

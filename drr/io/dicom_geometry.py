@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from drr.errors import ReadError
-from drr.io.dicom_frames import Frame
+from drr.io.dicom_slices import Frame
 
 __all__ = ["one_geometry"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from drr.io.containers import Source
 from drr.io.dicom_files import integer, text
-from drr.io.dicom_values import number
+from drr.io.dicom_numbers import number
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from drr.io.dicom_files import integer, text
 from drr.io.dicom_groups import words
-from drr.io.dicom_values import number
+from drr.io.dicom_numbers import number
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from drr.errors import ReadError
 from drr.io.dicom_files import text
-from drr.io.dicom_frames import Frame
 from drr.io.dicom_groups import Header
-from drr.io.dicom_values import number
+from drr.io.dicom_numbers import number
+from drr.io.dicom_slices import Frame
 from drr.io.slices import SAME_POSITION
 
 __all__ = ["choose_acquisition", "distinct", "without_copies"]

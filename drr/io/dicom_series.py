@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from drr.errors import ReadError
 from drr.io.containers import Source, file_source, folder_files, open_archive
 from drr.io.dicom_files import is_dicom, load_header, text
-from drr.io.dicom_frames import is_localizer
 from drr.io.dicom_groups import Group, Header, group_headers, is_media_directory, kind_of, words
+from drr.io.dicom_slices import is_localizer
 
 if TYPE_CHECKING:
     from pydicom import Dataset

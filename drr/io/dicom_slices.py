@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from drr.errors import ReadError
 from drr.io.dicom_files import integer, text
 from drr.io.dicom_groups import Header, words
+from drr.io.dicom_numbers import number, numbers
 from drr.io.dicom_orientation import axial_cosines, missing_place
-from drr.io.dicom_values import number, numbers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
