@@ -251,7 +251,7 @@ def _rescale(values: Dataset | None, name: str) -> tuple[float, float]:
     found = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
     for keyword in found:
         raw = None if values is None else values.get(keyword)
-        if raw is None or raw == "":
+        if values is None or raw is None or raw == "":
             continue
         if _THOUSANDS.fullmatch(str(raw).strip()):
             raise ReadError(
@@ -262,8 +262,8 @@ def _rescale(values: Dataset | None, name: str) -> tuple[float, float]:
     return found["RescaleSlope"], found["RescaleIntercept"]
 
 
-def _vector(dataset: Dataset | None, keyword: str, count: int, name: str) -> NDArray[np.float64]:
-    values = np.array(numbers(dataset, keyword, name))
+def _vector(dataset: Dataset, keyword: str, count: int, name: str) -> NDArray[np.float64]:
+    values = np.array(numbers(dataset, keyword, name), np.float64)
     if values.shape != (count,):
         raise ReadError(f"{name}: {keyword} is {values.tolist()}; {count} numbers are needed")
     return values
@@ -278,7 +278,7 @@ def _has_commas(places: _Places) -> bool:
         (places.values, "RescaleIntercept"),
     )
     for dataset, keyword in read:
-        raw = None if dataset is None else dataset.get(keyword)
+        raw: Any = None if dataset is None else dataset.get(keyword)
         several = raw if hasattr(raw, "append") else [raw]
         # Numbers that pydicom could not read are text.
         if any(isinstance(value, str) and "," in value for value in several):
