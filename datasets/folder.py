@@ -97,5 +97,5 @@ def _series(root: Path, folder: str, problems: list[Problem]) -> Iterator[Study]
             sample=name,
             patient=sample_from_path(folder or root.resolve().name),
             path=place,
-            series=str(series.index) if len(found) > 1 else None,
+            series=f"#{series.index}" if len(found) > 1 else None,
         )

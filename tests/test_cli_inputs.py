@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from drr.cli.inputs import find_cts
@@ -130,3 +132,30 @@ def test_compressed_slices_of_a_series_are_one_ct(folder: Path) -> None:
         Path(f"{k}.dcm.gz").write_bytes(gzip.compress(buffer.getvalue()))
     Path("9.dcm.gz").write_bytes(gzip.compress(bytes(128) + b"DICM\x02\x00" + b"\xff" * 400)[:-9])
     assert [path for path, _ in found("*.dcm.gz")] == ["0.dcm.gz", "9.dcm.gz"]
+
+
+def save_slices(folder: Path, **options: Any) -> list[str]:
+    from test_io_dicom import save_series
+
+    pixels = np.zeros((4, 3, 2), np.uint16)
+    return sorted(str(path) for path in save_series(folder, pixels, **options).iterdir())
+
+
+def test_slices_that_lost_their_series_uid_are_one_ct(folder: Path) -> None:
+    def own(k: int, dataset: Any) -> None:
+        dataset.SeriesInstanceUID = f"1.2.3.{k + 50}"
+
+    for name, options in {
+        "none": {"SeriesInstanceUID": None},
+        "own": {"edit": own},
+    }.items():
+        paths = save_slices(folder / name, **options)
+        assert [str(ct.path) for ct in find_cts(paths)] == paths[:1]
+
+
+def test_dicom_beside_a_volume_is_seen_whatever_its_name(folder: Path) -> None:
+    for place, path in enumerate(save_slices(folder / "scan")):
+        Path(path).rename(folder / "scan" / f"IM{place}")
+    touch("scan/mask.nii.gz")
+    with pytest.raises(ReadError, match=r"scan: holds both DICOM files and mask\.nii\.gz"):
+        find_cts(["scan"])

@@ -261,8 +261,7 @@ def _plan(cohort: Cohort, options: Mapping[str, Any]) -> Plan:
     from drr.datasets.plan import Configuration, Plan
 
     unused = {"bits": None, "mark": False, "threads": None, "quality": "full"}
-    reading = {"series": None, "outside": False, "assume_axial": False}
-    request = request_from_options({**options, **unused, **reading})
+    request = request_from_options({**options, **unused})
     look = options["look"] or "film"
     taken = ("attenuation", "detector", "field", "method", "anti_aliasing")
     configuration = Configuration(

@@ -18,9 +18,6 @@ __all__ = ["CT", "find_cts"]
 NAMED_SUFFIXES = (*VOLUMES, *ARCHIVES, ".npy", ".npz", ".dcm")
 
 
-SERIES = "SeriesInstanceUID"
-
-
 @dataclass(frozen=True)
 class CT:
     """One scan to read.
@@ -78,7 +75,7 @@ def _of_folder(folder: Path) -> list[Path]:
     volumes = [file for file in files if suffix_of(file.name, VOLUMES)]
     if not volumes:
         return [folder]
-    if any(suffix_of(file.name, (".dcm",)) for file in files):
+    if any(_is_dicom(file) for file in files if file not in volumes):
         raise ReadError(
             f"{folder}: holds both DICOM files and {volumes[0].name}; name the file, or put the "
             "DICOM files into a folder of their own"
@@ -92,24 +89,35 @@ def _one_per_series(paths: list[Path]) -> list[Path]:
     loose = [p for p in paths if p.is_file() and suffix_of(p.name, suffixes) is None]
     if len(loose) < 2:
         return paths
-    from pydicom import dcmread
-
     from drr.io.containers import file_source
-    from drr.io.dicom_files import is_dicom, quiet
+    from drr.io.dicom_files import is_dicom, load_header
+    from drr.io.dicom_groups import Header, group_headers
+    from drr.io.inflate import DEFAULT_LIMIT
 
-    seen: set[tuple[Path, str]] = set()
-    repeated: set[Path] = set()
+    by_folder: dict[Path, list[Header]] = {}
     for path in loose:
+        source = file_source(path, wanted=is_dicom)
         try:
-            with quiet(), file_source(path, wanted=is_dicom).open() as file:
-                header = dcmread(file, stop_before_pixels=True, specific_tags=[SERIES])
-            series = (path.parent, str(header[SERIES].value))
-        except Exception:  # pydicom raises almost anything; for the reader to explain
-            continue
-        if series in seen:
-            repeated.add(path)
-        seen.add(series)
+            found = load_header(source, limit=DEFAULT_LIMIT)
+        except ReadError:
+            continue  # for the reader to explain
+        if found is not None:
+            by_folder.setdefault(path.parent, []).append(Header(source, *found))
+    groups = [group for headers in by_folder.values() for group in group_headers(headers)]
+    repeated = {Path(header.source.label) for group in groups for header in group.headers[1:]}
     return [path for path in paths if path not in repeated]
+
+
+def _is_dicom(path: Path) -> bool:
+    from drr.io.dicom_files import is_dicom
+
+    if suffix_of(path.name, (".dcm",)):
+        return True
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(132))
+    except OSError:
+        return False
 
 
 def _name(path: Path) -> str:

@@ -58,7 +58,7 @@ def command(
     force: bool,
     as_json: bool,
     no_preview: bool,
-    **reading: bool,
+    **reading: Any,
 ) -> None:
     """Say what CT is: format, orientation, extent, values, and how it looks.
 

@@ -64,7 +64,10 @@ WINDOW = _Window("CENTER,WIDTH", float, ",", False, "'2.5,4' or 'auto'")
 
 
 def reading_options(function: _Function) -> _Function:
-    """Add the options of `drr.read` that say how far a header is to be trusted."""
+    """Add the options of `drr.read` on what to read, and how far a header is to be trusted."""
+    acquisition = click.option(
+        "--acquisition", metavar="N", help="Which acquisition or phase of a DICOM series."
+    )
     outside = click.option(
         "--outside",
         is_flag=True,
@@ -76,4 +79,4 @@ def reading_options(function: _Function) -> _Function:
         help="Take a NRRD that does not say where left, back and head are for axial. It mirrors "
         "the patient where that is wrong.",
     )
-    return outside(assume_axial(function))
+    return acquisition(outside(assume_axial(function)))

@@ -35,6 +35,8 @@ _VIEW_OPTIONS = {
 }
 _DISPLAY_OPTIONS = ("window", "curve", "invert")
 _BEAM_OPTIONS = ("kev", "kvp", "detector_model", "exposure", "randomise")
+# Of what and how to read; a record does not hold them.
+READING_OPTIONS = ("series", "acquisition", "outside", "assume_axial")
 # A record holds these, so that giving them as well would contradict it.
 RECORDED_OPTIONS = (
     *("look", "views", "geometry", *_VIEW_OPTIONS, "parallel", "detector", "field", "pixels"),
@@ -302,7 +304,7 @@ def _view(
 
 def reading(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of `drr.read`."""
-    return {name: options[name] for name in ("series", "outside", "assume_axial")}
+    return {name: options[name] for name in READING_OPTIONS if name in options}
 
 
 def writing(options: Mapping[str, Any], *, bits: int, mark: bool) -> dict[str, Any]:

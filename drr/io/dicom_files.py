@@ -10,7 +10,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from drr.errors import ReadError
 from drr.io.containers import Source
@@ -71,12 +71,22 @@ HEADER = (
     "NumberOfFrames",
     "ImagePositionPatient",
     "ImageOrientationPatient",
+    "PatientPosition",
+    "PatientOrientation",
+    "SliceLocation",
+    "GantryDetectorTilt",
     "PixelSpacing",
+    "ReconstructionDiameter",
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
     "ModalityLUTSequence",
     "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "ConvolutionKernel",
+    "SliceThickness",
+    "KVP",
     "InstanceNumber",
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -231,10 +241,11 @@ def _parse(stream: IO[bytes], keywords: Sequence[str], *, stop: bool) -> Dataset
             stream, stop_before_pixels=stop, specific_tags=list(keywords), force=True
         )
         _convert(dataset)
+        _convert(getattr(dataset, "file_meta", {}))
     return dataset
 
 
-def _convert(dataset: Dataset) -> None:
+def _convert(dataset: Dataset | dict[Any, Any]) -> None:
     """Convert every value now, while warnings are off; drop those that cannot be."""
     for tag in list(dataset.keys()):
         try:

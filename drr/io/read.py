@@ -18,7 +18,7 @@ from drr.errors import DRRError, ReadError, VolumeError, printable
 from drr.io.formats import find_format
 from drr.io.inflate import DEFAULT_LIMIT
 from drr.io.stored import Stored, check_spacing
-from drr.verdict import assess
+from drr.verdict import assess, contradict
 from drr.volume import Volume
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def read(
     path: str | os.PathLike[str],
     *,
     series: str | int | None = None,
+    acquisition: str | int | None = None,
     affine: ArrayLike | None = None,
     outside: bool = False,
     assume_axial: bool = False,
@@ -50,6 +51,9 @@ def read(
     series
         Which series of a DICOM input: its UID, number, description, or `#1` for its place in the
         listing. Without it the only CT volume is read, localizers and derived images aside.
+    acquisition
+        Which of the acquisitions or phases that share a DICOM series, where slices of several lie
+        at the same places: its acquisition number, or what the error that lists them calls it.
     affine
         `(4, 4)`, index `(i0, i1, i2, 1)` of the file (fastest first) to LPS mm, in place of the
         file's own, for files that have none or a wrong one.
@@ -83,6 +87,7 @@ def read(
     return read_described(
         path,
         series=series,
+        acquisition=acquisition,
         affine=affine,
         outside=outside,
         assume_axial=assume_axial,
@@ -95,6 +100,7 @@ def read_described(
     path: str | os.PathLike[str],
     *,
     series: str | int | None = None,
+    acquisition: str | int | None = None,
     affine: ArrayLike | None = None,
     outside: bool = False,
     assume_axial: bool = False,
@@ -104,10 +110,11 @@ def read_described(
     """`read`, and the name of the file's format."""
     path, max_bytes = Path(path), operator.index(max_bytes)
     try:
+        choice = {"series": series, "acquisition": acquisition}
         options = {"outside": outside, "assume_axial": assume_axial}
         # Numbers of damaged headers overflow; what comes of them is checked, and needs no warning.
         with np.errstate(all="ignore"):
-            stored = _read_stored(path, series, options, limit=max_bytes, threads=threads)
+            stored = _read_stored(path, choice, options, limit=max_bytes, threads=threads)
             volume = _placed(stored, affine, path)
     except VolumeError as error:
         text = str(error).removeprefix(f"{path.name}: ")
@@ -122,7 +129,10 @@ def read_described(
         raise ReadError(f"{path}: cannot be read ({error.strerror or error})") from None
     except MemoryError:
         raise ReadError(f"{path}: does not fit into this machine's memory") from None
-    volume = dataclasses.replace(volume, verdict=assess(volume))
+    verdict = assess(volume)
+    if stored.not_hu:
+        verdict = contradict(verdict, stored.not_hu)
+    volume = dataclasses.replace(volume, verdict=verdict)
     if stored.digests is not None and np.may_share_memory(volume.hu, stored.hu):
         # Made while the voxels came in; they hold for that memory, not for a reordered copy.
         vars(volume)["sha256"] = volume.digest_of(stored.digests)
@@ -191,21 +201,23 @@ READERS = {
 
 def _read_stored(
     path: Path,
-    series: str | int | None,
+    choice: dict[str, str | int | None],
     options: dict[str, bool],
     *,
     limit: int,
     threads: int | None,
 ) -> Stored:
     file, kind = find_format(path, limit)
-    if series is not None and kind != "dicom":
-        raise ReadError(f"{path}: only DICOM has series to choose from; leave series= out")
+    for option, value in choice.items():
+        if value is not None and kind != "dicom":
+            several = option if option == "series" else f"{option}s"
+            raise ReadError(f"{path}: only DICOM has {several} to choose from; leave {option}= out")
     format_name, function, taken = READERS[kind]
     module, _, name = function.partition(":")
     reader = getattr(importlib.import_module(module), name)
     chosen: dict[str, Any] = {option: options[option] for option in taken}
     if kind == "dicom":
-        chosen["series"] = series
+        chosen |= choice
     with _parsing(path, format_name):
         stored: Stored = reader(file, limit=limit, threads=threads, **chosen)
     if file != path:

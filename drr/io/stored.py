@@ -51,6 +51,8 @@ class Stored:
         As in `drr.Volume`.
     digests
         As in `drr.io.voxels.Voxels`, of `hu`.
+    not_hu
+        A sentence where the file says that its values are no HU but something else.
     """
 
     hu: NDArray[np.int16]
@@ -60,6 +62,7 @@ class Stored:
     notes: tuple[str, ...] = ()
     identifiers: Mapping[str, str] = field(default_factory=dict)
     digests: tuple[bytes, ...] | None = None
+    not_hu: str = ""
 
 
 def check_grid(shape: Sequence[int], name: str) -> tuple[int, int, int]:
