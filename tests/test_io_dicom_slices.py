@@ -87,7 +87,8 @@ def test_orientation_that_is_open_is_refused(
     tmp_path: Path, pixels: np.ndarray, stance: str, signs: tuple[int, int], more: dict[str, Any]
 ) -> None:
     folder = without_orientation(tmp_path / "scan", pixels, stance, signs, **more)
-    fails(folder, "a guess might mirror the patient")
+    fails(folder, r"a guess might mirror the patient, .* \(--assume-axial\)")
+    assert drr.read(folder, assume_axial=True).orientation == "LPS"
 
 
 def test_orientation_of_slices_that_are_not_axial_is_refused(
@@ -112,6 +113,15 @@ def test_orientation_lost_in_some_slices(tmp_path: Path, pixels: np.ndarray) -> 
     volume = drr.read(save_series(tmp_path / "scan", pixels, edit=edit))
     np.testing.assert_array_equal(volume.hu, hu_of(pixels))
     assert any("of some slices is missing" in note for note in volume.notes)
+
+
+def test_a_page_with_a_position_takes_no_orientation(tmp_path: Path, pixels: np.ndarray) -> None:
+    folder = save_series(tmp_path / "scan", pixels)
+    lost = {"ImageOrientationPatient": None, "PixelSpacing": None}
+    write(folder / "page.dcm", ct_slice(pixels[0], place(0, 0, 3), **lost))
+    volume = drr.read(folder)
+    np.testing.assert_array_equal(volume.hu, hu_of(pixels))
+    assert any("1 images without a position" in note for note in volume.notes)
 
 
 def test_slice_location_tells_no_end(tmp_path: Path, pixels: np.ndarray) -> None:

@@ -76,7 +76,7 @@ def reading_options(function: _Function) -> _Function:
     assume_axial = click.option(
         "--assume-axial",
         is_flag=True,
-        help="Take a NRRD that does not say where left, back and head are for axial. It mirrors "
-        "the patient where that is wrong.",
+        help="Take a NRRD or DICOM slices that do not say where left, back and head are for "
+        "axial. It mirrors the patient where that is wrong.",
     )
     return acquisition(outside(assume_axial(function)))

@@ -48,6 +48,7 @@ def read_dicom(
     *,
     series: str | int | None = None,
     acquisition: str | int | None = None,
+    assume_axial: bool = False,
     limit: int,
     threads: int | None = None,
 ) -> Stored:
@@ -73,7 +74,9 @@ def read_dicom(
     with open_scan(path, limit=limit) as scan:
         chosen, notes = choose_series(scan, series)
         try:
-            stored = _assemble(path, chosen.headers, acquisition, limit=limit, threads=threads)
+            frames, more = _slices(path, chosen.headers, acquisition, assume_axial)
+            stored = _assemble(path, frames, limit=limit, threads=threads)
+            stored = replace(stored, notes=more + stored.notes)
         except ReadError as error:
             if scan.damaged and "missing" in str(error):
                 raise ReadError(f"{error} (damaged: {', '.join(scan.damaged[:3])})") from None
@@ -90,15 +93,8 @@ def list_series(path: Path, *, limit: int) -> tuple[Series, ...]:
         return scan.series
 
 
-def _assemble(
-    path: Path,
-    headers: Sequence[Header],
-    acquisition: str | int | None,
-    *,
-    limit: int,
-    threads: int | None,
-) -> Stored:
-    frames, notes = _slices(path, headers, acquisition)
+def _assemble(path: Path, frames: list[Frame], *, limit: int, threads: int | None) -> Stored:
+    """The volume of slices that share one geometry."""
     plane = Plane(frames[0].along_row, frames[0].along_column, frames[0].spacing, frames[0].shape)
     normal, (rows, columns) = plane.normal, plane.shape
     frames.sort(key=lambda frame: float(frame.position @ normal))
@@ -109,8 +105,7 @@ def _assemble(
     _read_frames(path, frames, target, limit, threads)
     hu, digests = target.voxels.hu, target.voxels.digests
     # Slices at one position are repeats or phases: only their pixels tell.
-    keep, more = distinct(path, frames, hu, np.array([f.position @ normal for f in frames]))
-    notes += more
+    keep, notes = distinct(path, frames, hu, np.array([f.position @ normal for f in frames]))
     if len(keep) < len(frames):
         frames, hu, digests = [frames[k] for k in keep], hu[keep], None
     if len(frames) < 2:
@@ -147,11 +142,11 @@ def _assemble(
 
 
 def _slices(
-    path: Path, headers: Sequence[Header], acquisition: str | int | None
+    path: Path, headers: Sequence[Header], acquisition: str | int | None, assume_axial: bool
 ) -> tuple[list[Frame], tuple[str, ...]]:
     """The slices of one acquisition and one geometry, and what was assumed and left out."""
     files, notes = without_copies(headers)
-    frames, lost = frames_of(path, files)
+    frames, lost = frames_of(path, files, assume_axial=assume_axial)
     if acquisition is not None:
         frames = choose_acquisition(path, frames, acquisition)
     frames, more = one_geometry(path, frames)

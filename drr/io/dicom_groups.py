@@ -87,8 +87,8 @@ def group_headers(headers: Iterable[Header]) -> list[Group]:
 
 def kind_of(dataset: Dataset) -> Kind:
     """What an object is, by its class rather than by its modality, where they differ."""
-    sop_class = text(dataset, "SOPClassUID") or _class_in_meta(dataset)
     modality = text(dataset, "Modality").upper()
+    sop_class = text(dataset, "SOPClassUID") or ("" if modality else _class_in_meta(dataset))
     picture = integer(dataset, "Rows") > 0
     if sop_class in CT_CLASSES:
         return Kind("CT", picture=picture, assumed=not modality)
@@ -125,10 +125,15 @@ def _looks_like_ct(dataset: Dataset) -> bool:
 
 def _by_patient(headers: Sequence[Header]) -> list[list[Header]]:
     """Those of different patients or studies apart; where neither is said, with the first."""
-    parts: dict[tuple[str, str], list[Header]] = {}
+    said = [
+        keyword
+        for keyword in ("PatientID", "StudyInstanceUID")
+        if any(text(header.dataset, keyword) for header in headers)
+    ]
+    parts: dict[Hashable, list[Header]] = {}
     unsaid: list[Header] = []
     for header in headers:
-        key = (text(header.dataset, "PatientID"), text(header.dataset, "StudyInstanceUID"))
+        key = tuple(text(header.dataset, keyword) for keyword in said)
         if all(key):
             parts.setdefault(key, []).append(header)
         else:

@@ -42,18 +42,25 @@ TURNED = {"LOCALIZER", "MPR", "REFORMATTED", "PROJECTION IMAGE", "CSA MPR", "COR
 """Image Types of slices that may lie in any plane."""
 
 
-def axial_cosines(datasets: Sequence[Dataset]) -> tuple[NDArray[np.float64] | None, str]:
+def axial_cosines(
+    datasets: Sequence[Dataset], *, assumed: bool = False
+) -> tuple[NDArray[np.float64], str] | None:
     """`(6,)` Image Orientation (Patient) that slices without one have, and the note that says so.
 
-    None where the headers leave a choice, or contradict it.
+    None where the headers leave a choice, or contradict it; `assumed` makes the choice.
     """
+    if assumed:
+        return np.array([1.0, 0, 0, 0, 1, 0]), (
+            "ImageOrientationPatient is missing; the slices were taken as axial with rows towards "
+            "the patient's left and columns towards the back, as the caller said."
+        )
     first = datasets[0]
     stance = text(first, "PatientPosition").upper()
     if stance not in SIGNS or not all(_may_be_axial(each, first) for each in datasets):
-        return None, ""
+        return None
     positions = np.array([_position(each) for each in datasets])
     if np.abs(positions[:, :2] - positions[0, :2]).max() > SIDEWAYS:
-        return None, ""
+        return None
     spacing = [number(value) or 0.0 for value in words(first.get("PixelSpacing"))]
     half = np.array([integer(first, "Columns") - 1, integer(first, "Rows") - 1]) / 2
     half *= [spacing[-1], spacing[0]]
@@ -61,7 +68,7 @@ def axial_cosines(datasets: Sequence[Dataset]) -> tuple[NDArray[np.float64] | No
     chosen = min(centres, key=lambda sign: float(centres[sign].sum()))
     others = np.abs(positions[0, :2] - half * chosen)
     if not (centres[chosen] < CLEAR * others).all() or _contradicts(first, chosen):
-        return None, ""
+        return None
     left, back = chosen
     towards = ("left" if left > 0 else "right", "back" if back > 0 else "front")
     return np.array([left, 0, 0, 0, back, 0], np.float64), (
@@ -76,8 +83,9 @@ def missing_place(datasets: Sequence[Dataset]) -> str:
     if any("ImagePositionPatient" in dataset for dataset in datasets):
         return (
             "no slice of the series has a position and orientation: ImageOrientationPatient is "
-            "missing, and patient position and first pixels do not settle it; repair the headers, "
-            "since a guess might mirror the patient"
+            "missing, and patient position and first pixels do not settle it; a guess "
+            "might mirror the patient, so read it with assume_axial=True (--assume-axial) only if "
+            "rows run to the patient's left and columns to the back"
         )
     return (
         "no slice of the series has a position and orientation; SliceLocation does not tell which "

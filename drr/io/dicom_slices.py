@@ -58,10 +58,13 @@ class Frame:
         return np.asarray(normal / np.linalg.norm(normal))
 
 
-def frames_of(path: Path, headers: Sequence[Header]) -> tuple[list[Frame], int]:
+def frames_of(
+    path: Path, headers: Sequence[Header], *, assume_axial: bool = False
+) -> tuple[list[Frame], int]:
     """The slices of a series' files, and how many images have no position in the patient.
 
-    Localizers are left out and not counted. Slices without orientation take that of the others.
+    Localizers are left out and not counted. Slices without orientation take that of the others;
+    where none has one, `drr.io.dicom_orientation` says which, or `assume_axial` does.
 
     Raises
     ------
@@ -70,28 +73,27 @@ def frames_of(path: Path, headers: Sequence[Header]) -> tuple[list[Frame], int]:
     """
     frames: list[Frame] = []
     unplaced: list[Header] = []
-    for header in _grey(headers):
+    grey = _grey(headers)
+    for header in grey:
         if not is_localizer(header.dataset.get("ImageType")):
             found = _of_file(path, header)
             frames += found
             unplaced += [] if found else [header]
-    lost = len(headers) - len(_grey(headers))
-    turned = [header for header in unplaced if "ImagePositionPatient" in header.dataset]
-    if not unplaced or (frames and not turned):
-        return frames, lost + len(unplaced)
+    lost = len(headers) - len(grey) + len(unplaced)
+    turned = [h for h in unplaced if "ImagePositionPatient" in h.dataset]
     if frames:
-        first = frames[0]
+        turned = [h for h in turned if _size(h) == frames[0].shape and "PixelSpacing" in h.dataset]
+        cosines = np.concatenate([frames[0].along_row, frames[0].along_column])
         note = "ImageOrientationPatient of some slices is missing; that of the others was taken."
-        cosines: NDArray[np.float64] | None = np.concatenate([first.along_row, first.along_column])
-    else:
-        turned = unplaced
-        cosines, note = axial_cosines([header.dataset for header in turned])
-    if cosines is None:
-        raise ReadError(f"{path}: {missing_place([header.dataset for header in turned])}")
+    elif unplaced:
+        settled = axial_cosines([h.dataset for h in turned or unplaced], assumed=assume_axial)
+        if not turned or settled is None:
+            raise ReadError(f"{path}: {missing_place([h.dataset for h in unplaced])}")
+        cosines, note = settled
     for header in turned:
         name = f"{path}: {header.source.label}"
         frames.append(_plain(header, name, cosines=cosines, assumed=(note,)))
-    return frames, lost + len(unplaced) - len(turned)
+    return frames, lost - len(turned)
 
 
 def is_localizer(image_type: Any) -> bool:
@@ -195,7 +197,7 @@ def _frame(
     return Frame(
         header=header,
         number=number,
-        shape=(integer(header.dataset, "Rows"), integer(header.dataset, "Columns")),
+        shape=_size(header),
         position=position,
         along_row=along_row,
         along_column=along_column,
@@ -206,6 +208,10 @@ def _frame(
         content=content,
         assumed=assumed,
     )
+
+
+def _size(header: Header) -> tuple[int, int]:
+    return integer(header.dataset, "Rows"), integer(header.dataset, "Columns")
 
 
 def _directions(

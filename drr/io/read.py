@@ -60,8 +60,9 @@ def read(
     outside
         Let the header of a `.mhd`, `.nhdr` or the like name data files outside its own folder.
     assume_axial
-        For NRRD files that do not say where left, back and head are: the array's axes, with
-        spacings only, or those of the scanner's or an unnamed space run there in this order. It
+        For files that do not say where left, back and head are. NRRD: the array's axes, with
+        spacings only, or those of the scanner's or an unnamed space run there in this order.
+        DICOM: rows run to the left and columns to the back where no orientation is left. It
         mirrors the patient where that is wrong.
     max_bytes
         Refuse inputs that promise or expand to more bytes of voxels than this (8 GiB).
@@ -189,7 +190,7 @@ def series_in(
 
 
 READERS = {
-    "dicom": ("DICOM", "drr.io.dicom:read_dicom", ()),
+    "dicom": ("DICOM", "drr.io.dicom:read_dicom", ("assume_axial",)),
     "nifti": ("NIfTI", "drr.io.nifti:read_nifti", ()),
     "metaimage": ("MetaImage", "drr.io.metaimage:read_metaimage", ("outside",)),
     "nrrd": ("NRRD", "drr.io.nrrd:read_nrrd", ("outside", "assume_axial")),
