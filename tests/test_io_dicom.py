@@ -678,10 +678,10 @@ def test_plain_pixels_are_read_where_they_lie(
     def parse(*_: object, **__: object) -> None:
         raise AssertionError("parsed twice")
 
-    monkeypatch.setattr("drr.io.dicom.load", parse)
+    monkeypatch.setattr("drr.io.dicom_hu.load", parse)
     assert drr.read(path).sha256 == expected
     monkeypatch.undo()
-    monkeypatch.setattr("drr.io.dicom.pixel_bytes", lambda *_, **__: None)
+    monkeypatch.setattr("drr.io.dicom_hu.pixel_bytes", lambda *_, **__: None)
     assert drr.read(path).sha256 == expected
 
 
@@ -775,9 +775,8 @@ def test_truncated_slice(tmp_path: Path, pixels: np.ndarray) -> None:
         ({"RescaleSlope": 0}, "slope 0"),
         ({"RescaleSlope": 100}, "do not fit int16"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "RGB"),
-        ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1"),
         ({"BitsAllocated": 64, "BitsStored": 64, "HighBit": 63}, "is not CT"),
-        ({"HighBit": 15}, "retired"),
+        ({"HighBit": 16}, "correct BitsStored and HighBit"),
         ({"PixelData": b"12"}, "2 of 60 bytes"),
         ({"Rows": 60000, "Columns": 60000}, "beyond the limit"),
     ],

@@ -90,7 +90,6 @@ def _one_per_series(paths: list[Path]) -> list[Path]:
     if len(loose) < 2:
         return paths
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
     seen: set[tuple[Path, str]] = set()
     repeated: set[Path] = set()
@@ -98,8 +97,8 @@ def _one_per_series(paths: list[Path]) -> list[Path]:
         try:
             header = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
             series = (path.parent, str(header.SeriesInstanceUID))
-        except (InvalidDicomError, AttributeError, OSError):
-            continue  # for the reader to explain
+        except Exception:  # no DICOM, or damaged in any way; for the reader to explain
+            continue
         if series in seen:
             repeated.add(path)
         seen.add(series)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drr.errors import ReadError
-from drr.io.dicom_files import Source, dicom_files, integer, load_header, open_zip, text
+from drr.io.dicom_elements import integer, text
+from drr.io.dicom_files import Source, dicom_files, load_header, open_zip
 
 if TYPE_CHECKING:
     from pydicom import Dataset

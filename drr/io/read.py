@@ -239,7 +239,7 @@ def _is_npz(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError):
+    except Exception:  # of a damaged directory, almost any; its reader says more
         return path.suffix.lower() == ".npz"
     return path.suffix.lower() == ".npz" or (
         bool(names) and all(name.endswith(".npy") for name in names)
