@@ -593,7 +593,9 @@ def compress_with_gdcm(path: Path, compressor: str) -> None:
 
 @pytest.mark.parametrize("packed", ["folder", "zip"])
 @pytest.mark.parametrize("codec", ["RLE", "JPEG", "JPEG2000"])
-def test_compressed(tmp_path: Path, codec: str, packed: str) -> None:
+def test_compressed(
+    tmp_path: Path, codec: str, packed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(4)
     pixels = rng.integers(0, 4096, (4, 32, 32)).astype(np.uint16)
     folder = save_series(tmp_path / "scan", pixels)
@@ -607,10 +609,10 @@ def test_compressed(tmp_path: Path, codec: str, packed: str) -> None:
     path = folder
     if packed == "zip":
         path = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder))
-    before = set(os.listdir(tempfile.gettempdir()))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     np.testing.assert_array_equal(drr.read(path).hu, hu_of(pixels))
-    left = [n for n in set(os.listdir(tempfile.gettempdir())) - before if n.startswith("drr-")]
-    assert left == []
+    assert os.listdir(tmp_path / "temporary") == []
 
 
 def test_corrupt_compressed_pixels(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_a_process_that_died_is_started_again() -> None:
         first = isolated.call("os:getpid", seconds=60)
         with pytest.raises(IsolatedError, match=r"crashed \(SIGABRT\)"):
             isolated.call("os:abort", seconds=60)
-        with pytest.raises(IsolatedError, match="longer than 0.5 s"):
+        with pytest.raises(IsolatedError, match=r"longer than 0\.5 s"):
             isolated.call("time:sleep", 60, seconds=0.5)
         assert isolated.call("os:getpid", seconds=60) != first
 

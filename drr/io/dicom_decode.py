@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoders", "lasting_decoders"]
 
+DECODER = "drr.io.dicom_decode:decode_here"
+
 MOST_PROCESSES = 8
 
 BASE_MEMORY = 2 << 30
@@ -105,7 +107,7 @@ class Decoders:
             process, folder = self._take()
             try:
                 decoded: NDArray[Any] = process.call(
-                    "drr.io.dicom_decode:decode_here",
+                    DECODER,
                     frame,
                     folder,
                     seconds=BASE_SECONDS + pixels / PIXELS_PER_SECOND,
