@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -16,7 +18,6 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
 from test_io_dicom import compress_with_gdcm, ct_slice, save_series, write
 
-import drr
 from drr.cli import main
 from drr.errors import ReadError
 from drr.io import dicom_decode
@@ -152,6 +153,14 @@ def test_other_scans_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [path.name for path in Path("out").glob("*.png")] == ["b_pa.png"]
     options = ["--pixels", "16", "--workers", "1", "-q"]
     assert CliRunner().invoke(main, ["build", "scans", "-o", "a.h5", *options]).exit_code == 0
-    result = CliRunner().invoke(main, ["prepare", "scans", "-o", "store", "-q"])
-    assert "Traceback" not in result.output
-    assert drr.read("scans/b").shape == (3, 16, 16)
+    with h5py.File("a.h5") as file:
+        reasons = dict(
+            zip(file["failures/path"].asstr(), file["failures/reason"].asstr(), strict=True)
+        )
+        assert file["samples/name"].asstr()[:].tolist() == ["b"]
+    assert list(reasons) == ["a"]
+    assert "17 bits" in reasons["a"]
+    CliRunner().invoke(main, ["prepare", "scans", "-o", "store", "-q"])
+    store = json.loads(Path("store/store.json").read_text())
+    assert [volume["sample"] for volume in store["volumes"]] == ["b"]
+    assert "17 bits" in store["failures"]["a"]

@@ -53,6 +53,7 @@ NESTED = (
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(\.0*)?")
+_BLANK = " \0\t\r\n"  # what values are padded with, by the standard or not
 _LONGEST_NUMBER = 32  # characters; DICOM allows 16
 
 
@@ -121,9 +122,9 @@ def numbers(value: Any) -> list[float]:
     found = []
     for part in _parts(value):
         try:
-            if isinstance(part, str) and not _is_number(part, _NUMBER):
+            if isinstance(part, bytes) or (isinstance(part, str) and not _is_number(part, _NUMBER)):
                 raise ValueError
-            found.append(float(part))
+            found.append(float(part.strip(_BLANK) if isinstance(part, str) else part))
         except (TypeError, ValueError, OverflowError):
             raise BadElementError(f"{printable(part, most=40)!r} is no number") from None
     return found
@@ -174,7 +175,7 @@ def _is_words(value: Any) -> bool:
 
 
 def _is_number(written: str, form: re.Pattern[str]) -> bool:
-    stripped = written.strip(" \0\t\r\n")
+    stripped = written.strip(_BLANK)
     return len(stripped) <= _LONGEST_NUMBER and form.fullmatch(stripped) is not None
 
 

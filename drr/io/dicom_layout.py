@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from drr.errors import ReadError
 from drr.io.dicom_elements import integer
+from drr.io.stored import INT16
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -118,7 +119,7 @@ class Evidence:
             bits=int(np.bitwise_or.reduce(words, axis=None)),
             low_bits=bool(least <= low.min() and low.max() <= most),
             signed=_is_air_or_more(below),
-            unsigned=bool((hu > DENSE).sum() <= SHARE_DENSE * words.size),
+            unsigned=_is_bone_or_less(hu, words.size),
             matters=upper.size > 0,
         )
 
@@ -175,6 +176,14 @@ def _is_signed(evidence: Sequence[Evidence], name: str) -> bool:
             "from their values; set it to 0 (unsigned) or 1 (signed)"
         )
     return bool(found) and signed
+
+
+def _is_bone_or_less(hu: NDArray[Any], pixels: int) -> bool:
+    """Whether sorted HU are those of bone and a little metal."""
+    if not hu.size:
+        return True
+    dense = hu.size - np.searchsorted(hu, DENSE, "right")
+    return bool(dense <= SHARE_DENSE * pixels and hu[-1] <= INT16.max)
 
 
 def _is_air_or_more(hu: NDArray[Any]) -> bool:

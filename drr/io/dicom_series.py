@@ -158,7 +158,7 @@ def is_localizer(image_type: Any) -> bool:
 
 def _scan(path: Path, sources: list[Source], own: Source | None, limit: int) -> Scan:
     groups: dict[str, list[Header]] = {}
-    damaged = []
+    damaged, reason = [], ""
     own_uid = None
     if own is not None:
         found = load_header(own, limit=limit)
@@ -168,8 +168,9 @@ def _scan(path: Path, sources: list[Source], own: Source | None, limit: int) -> 
     for source in sources:
         try:
             found = load_header(source, limit=limit)
-        except ReadError:
+        except ReadError as error:
             damaged.append(source.label)
+            reason = reason or str(error)
             continue
         if found is None or text(found[0], "SOPClassUID") == MEDIA_DIRECTORY:
             continue
@@ -179,7 +180,7 @@ def _scan(path: Path, sources: list[Source], own: Source | None, limit: int) -> 
             groups.setdefault(uid, []).append(Header(source, dataset, pixels_at))
     if not groups:
         if damaged:
-            raise ReadError(f"{path}: its DICOM is damaged ({damaged[0]}); copy it again")
+            raise ReadError(f"{path}: {reason}")
         raise ReadError(f"{path}: {_no_dicom(sources)}")
     # By number, then in order of appearance: the same listing every time.
     ordered = sorted(groups.items(), key=lambda item: _number_key(item[1][0].dataset))
