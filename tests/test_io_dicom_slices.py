@@ -230,12 +230,12 @@ def test_decimal_commas(tmp_path: Path, pixels: np.ndarray) -> None:
     ("keyword", "written", "message"),
     [
         ("RescaleIntercept", "-1,024", "may be thousands or have a decimal comma"),
-        ("RescaleIntercept", "-1_024", "not a number"),
-        ("PixelSpacing", "0.5 mm\\0.5 mm", "not a number"),
+        ("RescaleIntercept", "-1_024", "holds what is no number"),
+        ("PixelSpacing", "0.5 mm\\0.5 mm", "holds what is no number"),
         ("PixelSpacing", "0.5\\0.5\\0.5", "2 numbers are needed"),
-        ("ImagePositionPatient", "-1_0\\0\\0", "not a number"),
-        ("ImagePositionPatient", "nan\\0\\0", "not a number"),
-        ("ImagePositionPatient", "1e999\\0\\0", "not a number"),
+        ("ImagePositionPatient", "-1_0\\0\\0", "holds what is no number"),
+        ("ImagePositionPatient", "nan\\0\\0", "holds what is no number"),
+        ("ImagePositionPatient", "1e999\\0\\0", "holds what is no number"),
     ],
 )
 def test_what_is_no_number(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
 
 LARGEST = 1 << 30
 """Bytes of one film's pixels."""
+
+SHOWN = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
+"""Elements by which stored values become grey levels."""
 
 
 def read_film(content: bytes, *, name: str) -> NDArray[np.float32]:
@@ -74,26 +78,17 @@ def _picture(content: bytes, name: str) -> NDArray[Any]:
 
 
 def _dicom(content: bytes, name: str) -> NDArray[Any]:
-    import pydicom
+    from drr.io.containers import Source
+    from drr.io.dicom_files import PIXELS, load
 
-    from drr.io.dicom_files import quiet
-    from drr.io.dicom_pixels import Pixels
-
-    with quiet():
-        try:
-            dataset = pydicom.dcmread(io.BytesIO(content))
-        except Exception as error:  # pydicom raises whatever a broken file leads to
-            raise ReadError(f"{name}: cannot be read as DICOM ({error})") from None
-        inverted = str(dataset.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1"
-        if inverted:
-            dataset.PhotometricInterpretation = "MONOCHROME2"  # as far as decoding goes
-        pixels = Pixels(dataset, name=name, limit=LARGEST)
-        if pixels.frames > 1:
-            raise ReadError(f"{name}: has {pixels.frames} frames; a film has one")
-        values = pixels.frame(0).astype(np.float64)
-        slope = _number(dataset, "RescaleSlope", 1.0)
-        intercept = _number(dataset, "RescaleIntercept", 0.0)
-        centre, width = (_number(dataset, f"Window{key}", np.nan) for key in ("Center", "Width"))
+    source = Source(name, lambda: io.BytesIO(content))
+    dataset = load(source, limit=LARGEST, keywords=(*PIXELS, *SHOWN))
+    if dataset is None:
+        raise ReadError(f"{name}: cannot be read as DICOM")
+    values = _stored(dataset, name).astype(np.float64)
+    slope = _number(dataset, "RescaleSlope", 1.0)
+    intercept = _number(dataset, "RescaleIntercept", 0.0)
+    centre, width = (_number(dataset, f"Window{key}", np.nan) for key in ("Center", "Width"))
     values = values * slope + intercept
     if np.isfinite(centre) and width > 1:
         shown = (values - (centre - 0.5)) / (width - 1) + 0.5
@@ -101,15 +96,33 @@ def _dicom(content: bytes, name: str) -> NDArray[Any]:
         low, high = values.min(), values.max()
         shown = (values - low) / ((high - low) or 1.0)
     shown = np.clip(shown, 0, 1)
+    inverted = str(dataset.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1"
     return 1 - shown if inverted else shown
+
+
+def _stored(dataset: Dataset, name: str) -> NDArray[Any]:
+    """Stored values; unsigned, as those of radiographs are, where the file does not say."""
+    from drr.io.dicom_decode import lasting_decoders
+    from drr.io.dicom_layout import Evidence, settle
+    from drr.io.dicom_pixels import Pixels
+    from drr.io.dicom_values import Words, stored_values
+
+    pixels = Pixels(dataset, name=name, limit=LARGEST, decoders=lasting_decoders())
+    if pixels.frames > 1:
+        raise ReadError(f"{name}: has {pixels.frames} frames; a film has one")
+    layout = replace(pixels.layout, signed=pixels.layout.signed is True)
+    decoded = pixels.words(0)
+    if not layout.is_sure:
+        layout, _ = settle(layout, [Evidence.of(decoded, layout, 1.0, 0.0)], name=name)
+    return stored_values(decoded, Words.of(dataset, layout), [], name=name)
 
 
 def _number(dataset: Dataset, keyword: str, default: float) -> float:
     """A DICOM number, of several the first; the default where there is none."""
+    from drr.io.dicom_elements import BadElementError, numbers
+
+    value = dataset.get(keyword)
     try:
-        value = dataset.get(keyword)
-        if isinstance(value, (list, tuple)) or hasattr(value, "append"):
-            value = value[0]
-        return default if value is None or value == "" else float(value)
-    except (TypeError, ValueError, IndexError):
+        return default if value is None or value == "" else numbers(value)[0]
+    except (BadElementError, IndexError):
         return default

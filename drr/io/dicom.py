@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
-from drr.io.dicom_files import IDENTIFIERS, integer, load, pixel_bytes, text
+from drr.io.dicom_elements import integer, text
+from drr.io.dicom_files import IDENTIFIERS
 from drr.io.dicom_geometry import one_geometry
 from drr.io.dicom_groups import Header
+from drr.io.dicom_hu import read_frames
 from drr.io.dicom_phases import choose_acquisition, distinct, without_copies
-from drr.io.dicom_pixels import Pixels
 from drr.io.dicom_series import Series, choose_series, open_scan
 from drr.io.dicom_slices import Frame, frames_of
 from drr.io.slices import Plane, move_sideways, resample, stack_slices
-from drr.io.stored import Stored, check_size, rescale
+from drr.io.stored import Stored, check_size
 from drr.io.voxels import PatientOrder
-from drr.kernels.cpu.threads import available_cpus, run, split
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -102,10 +102,11 @@ def _assemble(path: Path, frames: list[Frame], *, limit: int, threads: int | Non
     directions = np.eye(4)
     directions[:3, :3] = np.column_stack([plane.along_row, plane.along_column, normal])
     target = PatientOrder((len(frames), rows, columns), directions)
-    _read_frames(path, frames, target, limit, threads)
+    notes = read_frames(path, frames, target, limit=limit, threads=threads)
     hu, digests = target.voxels.hu, target.voxels.digests
     # Slices at one position are repeats or phases: only their pixels tell.
-    keep, notes = distinct(path, frames, hu, np.array([f.position @ normal for f in frames]))
+    keep, more = distinct(path, frames, hu, np.array([f.position @ normal for f in frames]))
+    notes += more
     if len(keep) < len(frames):
         frames, hu, digests = [frames[k] for k in keep], hu[keep], None
     if len(frames) < 2:
@@ -172,64 +173,15 @@ def _instance_numbers(frames: list[Frame]) -> NDArray[np.int64] | None:
     return np.array(numbers, np.int64)
 
 
-def _read_frames(
-    path: Path, frames: list[Frame], target: PatientOrder, limit: int, threads: int | None
-) -> None:
-    """Decode and rescale every frame into its place; each file is opened once."""
-    by_file: dict[int, list[int]] = {}
-    for place, frame in enumerate(frames):
-        by_file.setdefault(id(frame.header), []).append(place)
-    files = list(by_file.values())
-    threads = threads or available_cpus()
-
-    def read_files(start: int, stop: int) -> None:
-        for places in files[start:stop]:
-            pixels = _pixels(path, frames[places[0]].header, limit)
-            for place in places:
-                _read_frame(frames[place], pixels, target, place)
-
-    if len(files) > 1:
-        run(read_files, split(len(files), 8 * threads), threads)
-        return
-    pixels = _pixels(path, frames[0].header, limit)
-
-    def read_places(start: int, stop: int) -> None:
-        for place in range(start, stop):
-            _read_frame(frames[place], pixels, target, place)
-
-    run(read_places, split(len(frames), 8 * threads), threads)
-
-
-def _pixels(path: Path, header: Header, limit: int) -> Pixels:
-    source = header.source
-    name = str(path) if path.name == source.label else f"{path}: {source.label}"
-    data = pixel_bytes(source, header.dataset, header.pixels_at, limit=limit)
-    if data is not None:
-        return Pixels(header.dataset, data, name=name, limit=limit)
-    dataset = load(source, limit=limit, name=str(path))
-    if dataset is None:
-        raise ReadError(f"{name}: changed while it was read; try again")
-    return Pixels(dataset, name=name, limit=limit)
-
-
-def _read_frame(frame: Frame, pixels: Pixels, target: PatientOrder, place: int) -> None:
-    name = pixels.name
-    if frame.number >= pixels.frames:
-        raise ReadError(f"{name}: holds {pixels.frames} frames, fewer than it describes")
-    stored = pixels.frame(frame.number)
-    if stored.shape != frame.shape:
-        raise ReadError(f"{name}: its pixels do not fit the size in its header")
-    rescale(stored, frame.slope, frame.intercept, out=target.hu[place], name=name)
-    target.digest(place, place + 1)
-
-
 def _value_notes(dataset: Dataset) -> tuple[str, ...]:
     notes: tuple[str, ...] = ()
     rescaled = "RescaleIntercept" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
     if not rescaled:
         notes += ("The slices have no rescale slope and intercept; values were taken as HU.",)
     if padding := text(dataset, "PixelPaddingValue"):
-        notes += (f"The stored padding value is {padding}; those voxels were not altered.",)
+        notes += (f"The stored padding value is {padding}.",)
+    if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
+        notes += ("The slices are MONOCHROME1, which says how to show them and not what they are.",)
     if text(dataset, "LossyImageCompression") == "01":
         notes += ("The pixels have been compressed with loss.",)
     return notes

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import threading
 import warnings
 import zipfile
-import zlib
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from drr.errors import ReadError
+from drr.errors import ReadError, printable
 from drr.io.containers import Source
-from drr.io.inflate import inflate_raw
+from drr.io.dicom_deflated import Deflated, is_deflated
+from drr.io.dicom_elements import convert, transfer_syntax
+from drr.io.dicom_values import OVERLAYS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = [
     "IDENTIFIERS",
-    "integer",
     "is_dicom",
     "load",
     "load_header",
     "pixel_bytes",
-    "printable",
     "quiet",
-    "text",
 ]
 
 IDENTIFIERS = (
@@ -98,6 +95,7 @@ HEADER = (
     "LossyImageCompression",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    *(tag for tags in OVERLAYS for tag in tags),
 )
 
 PIXELS = (
@@ -115,13 +113,19 @@ PIXELS = (
     "PixelData",
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
+    *(tag for tags in OVERLAYS for tag in tags),
 )
 
-DEFLATED = b"1.2.840.10008.1.2.1.99"
-EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 PIXEL_DATA = b"\xe0\x7f\x10\x00"  # the tag (7FE0,0010), little-endian
 UNDEFINED_LENGTH = 0xFFFFFFFF
+
+LARGEST_HEADER = 1 << 28
+"""Bytes of a deflated data set up to its pixels; per-frame groups of 10,000 frames take 20 MB."""
+
+AT_ONCE = 1 << 26
+"""Bytes of pixels read at a time, so that a damaged length asks for no more than there is."""
 
 
 def is_dicom(head: bytes) -> bool:
@@ -137,17 +141,26 @@ def is_dicom(head: bytes) -> bool:
     )
 
 
-def load(source: Source, *, limit: int, name: str = "") -> Dataset | None:
-    """Parse what `PIXELS` lists of one file.
+def load(
+    source: Source, *, limit: int, name: str = "", keywords: Sequence[str | int] = PIXELS
+) -> Dataset | None:
+    """Parse the elements of one file that `keywords` lists, pixels among them.
 
     Returns None for a file that is not DICOM.
+
+    Parameters
+    ----------
+    limit
+        Bytes to which a deflated file may expand.
+    name
+        What error messages put before the name of the source.
 
     Raises
     ------
     ReadError
         For DICOM that cannot be parsed.
     """
-    found = _load(source, PIXELS, limit=limit, name=name)
+    found = _load(source, keywords, limit=limit, name=name)
     return None if found is None else found[0]
 
 
@@ -156,7 +169,7 @@ def load_header(source: Source, *, limit: int) -> tuple[Dataset, int] | None:
 
     The place is that in the file itself, or -1 where the file is not read as it is.
     """
-    return _load(source, HEADER, limit=limit, name="")
+    return _load(source, HEADER, limit=min(limit, LARGEST_HEADER), name="")
 
 
 def pixel_bytes(source: Source, dataset: Dataset, at: int, *, limit: int) -> bytes | None:
@@ -165,8 +178,8 @@ def pixel_bytes(source: Source, dataset: Dataset, at: int, *, limit: int) -> byt
     Returns None where it is not found at the byte `at`, whole and as the standard has it; `load`
     then tells what is there.
     """
-    syntax = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", ""))
-    if at < 0 or syntax not in (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN.decode()):
+    syntax = transfer_syntax(dataset)
+    if at < 0 or syntax not in (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN):
         return None
     explicit = syntax != IMPLICIT_LITTLE_ENDIAN
     try:
@@ -178,14 +191,22 @@ def pixel_bytes(source: Source, dataset: Dataset, at: int, *, limit: int) -> byt
                 return None
             if explicit and head[4:8] not in (b"OW\0\0", b"OB\0\0"):
                 return None
-            data = file.read(size)
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error):
+            return _read_whole(file, size)
+    except Exception:  # of a zip, of decompression, of a file that changed meanwhile
         return None
-    return data if len(data) == size else None
+
+
+def _read_whole(file: IO[bytes], size: int) -> bytes | None:
+    """So many bytes, or None where there are fewer."""
+    parts = []
+    while size and (part := file.read(min(size, AT_ONCE))):
+        parts.append(part)
+        size -= len(part)
+    return None if size else b"".join(parts)
 
 
 def _load(
-    source: Source, keywords: Sequence[str], *, limit: int, name: str
+    source: Source, keywords: Sequence[str | int], *, limit: int, name: str
 ) -> tuple[Dataset, int] | None:
     label = f"{name}: {source.label}" if name else source.label
     try:
@@ -193,13 +214,14 @@ def _load(
             head = file.read(4096)
             if not is_dicom(head):
                 return None
-            stream: IO[bytes] = file
-            if DEFLATED in head:
-                stream = io.BytesIO(_inflate(head + file.read(limit), label, limit))
-            else:
-                file.seek(0)
-            dataset = _parse(stream, keywords, stop=keywords is HEADER)
-            return dataset, stream.tell() if stream is file else -1
+            file.seek(0)
+            if not is_deflated(head):
+                return _parse(file, keywords), file.tell()
+            stream = Deflated(file, name=label, limit=limit)
+            dataset = _parse(stream, keywords)
+            if keywords is not HEADER:
+                stream.seek(0, os.SEEK_END)  # which fails where the rest is damaged or endless
+            return dataset, -1
     except ReadError:
         raise
     except PermissionError:
@@ -207,55 +229,32 @@ def _load(
     except (zipfile.BadZipFile, OSError) as error:
         raise ReadError(f"{label}: cannot be read ({error}); copy it again") from None
     except Exception as error:  # pydicom raises almost anything for a damaged file
-        raise ReadError(
-            f"{label}: is damaged DICOM ({printable(error) or type(error).__name__}); copy it again"
-        ) from None
+        reason = printable(error, most=200) or type(error).__name__
+        raise ReadError(f"{label}: is damaged DICOM ({reason}); copy it again") from None
 
 
-def printable(value: object) -> str:
-    """One line without control characters, fit for a message, of whatever a file holds."""
-    lines = str(value).strip().splitlines() or [""]
-    return "".join(c if c.isprintable() else "?" for c in lines[0][:200])
+def _parse(stream: IO[bytes], keywords: Sequence[str | int]) -> Dataset:
+    """The elements that `keywords` lists, up to the pixels for `HEADER` or with them."""
+    from pydicom.filereader import read_partial
+    from pydicom.tag import Tag
 
+    pixels = {Tag(keyword) for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
+    last = False
 
-def text(dataset: Dataset, keyword: str) -> str:
-    """A value as printable text; empty where it is absent."""
-    value = dataset.get(keyword)
-    return "" if value is None else printable(value)
-
-
-def integer(dataset: Dataset, keyword: str, default: int = 0) -> int:
-    """A whole number, or the default where it is absent, empty or damaged."""
-    value = dataset.get(keyword)
-    try:
-        return default if value is None else int(value)
-    except (TypeError, ValueError, OverflowError):
-        return default
-
-
-def _parse(stream: IO[bytes], keywords: Sequence[str], *, stop: bool) -> Dataset:
-    import pydicom
+    def stop(tag: int, _: str | None, __: int) -> bool:
+        nonlocal last
+        # What follows the pixels is padding, or whatever a disk had in its last sector.
+        over, last = last, tag in pixels
+        return over or (last and keywords is HEADER)
 
     with quiet():
-        dataset = pydicom.dcmread(
-            stream, stop_before_pixels=stop, specific_tags=list(keywords), force=True
+        dataset = read_partial(
+            stream, stop, force=True, specific_tags=[Tag(keyword) for keyword in keywords]
         )
-        _convert(dataset)
-        _convert(getattr(dataset, "file_meta", {}))
+        convert(dataset)
+        if (meta := getattr(dataset, "file_meta", None)) is not None:
+            convert(meta)
     return dataset
-
-
-def _convert(dataset: Dataset | dict[Any, Any]) -> None:
-    """Convert every value now, while warnings are off; drop those that cannot be."""
-    for tag in list(dataset.keys()):
-        try:
-            element = dataset[tag]
-            for item in element.value if element.VR == "SQ" else ():
-                _convert(item)
-        except RecursionError:
-            raise
-        except Exception:  # an absent value is asked for again and then named
-            del dataset[tag]
 
 
 class _Quiet:
@@ -297,10 +296,3 @@ if hasattr(os, "register_at_fork"):
 def quiet() -> contextlib.AbstractContextManager[None]:
     """Keep pydicom's remarks on odd values off the user's screen."""
     return _QUIET
-
-
-def _inflate(data: bytes, label: str, limit: int) -> bytes:
-    """The same file with its data set inflated, within the limit (pydicom has none)."""
-    start = 144 + int.from_bytes(data[140:144], "little")
-    meta = data[:start].replace(DEFLATED, EXPLICIT_LITTLE_ENDIAN.ljust(len(DEFLATED), b"\0"))
-    return meta + inflate_raw(data[start:], name=label, limit=limit)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drr.io.containers import Source
-from drr.io.dicom_files import integer, text
+from drr.io.dicom_elements import integer, text
 from drr.io.dicom_numbers import number
 
 if TYPE_CHECKING:

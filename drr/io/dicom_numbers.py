@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from drr.errors import ReadError
+from drr.errors import ReadError, printable
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -42,12 +42,19 @@ def numbers(dataset: Dataset, keyword: str, name: str) -> list[float]:
         Where it is absent, empty or not numbers.
     """
     raw = dataset.get(keyword)
+    if raw is None or raw == "":
+        raise ReadError(f"{name}: {keyword} is missing; repair the header")
     if isinstance(raw, bytes):
         raw = raw.decode("latin-1")
     if isinstance(raw, str):  # several values in an element whose VR has one
         raw = raw.split("\\")
     values = list(raw) if isinstance(raw, (list, tuple)) or hasattr(raw, "append") else [raw]
-    found = [number(value) for value in values]
-    if not found or any(value is None for value in found):
-        raise ReadError(f"{name}: {keyword} is missing or not a number; repair it")
-    return [value for value in found if value is not None]
+    found = []
+    for value in values:
+        if (read := number(value)) is None:
+            written = printable(getattr(value, "original_string", value), most=40)
+            raise ReadError(
+                f"{name}: {keyword} holds what is no number ({written!r}); repair the header"
+            )
+        found.append(read)
+    return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.io.dicom_files import integer, text
+from drr.io.dicom_elements import integer, text
 from drr.io.dicom_groups import words
 from drr.io.dicom_numbers import number
 

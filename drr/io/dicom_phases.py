@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
-from drr.io.dicom_files import text
+from drr.io.dicom_elements import text
 from drr.io.dicom_groups import Header
 from drr.io.dicom_numbers import number
 from drr.io.dicom_slices import Frame

@@ -1,17 +1,17 @@
-"""Stored pixel values of one DICOM file, native or compressed."""
+"""Pixels of one DICOM file, native or compressed, as words and as the values in them."""
 
 from __future__ import annotations
 
-import tempfile
-import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.errors import ReadError
-from drr.io.dicom_files import integer, printable, quiet, text
+from drr.errors import ReadError, printable
+from drr.io.dicom_decode import Decoders
+from drr.io.dicom_elements import integer, text, transfer_syntax
+from drr.io.dicom_frames import Encoded, split
+from drr.io.dicom_layout import Layout
 from drr.io.stored import check_size
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pixels"]
 
-_GDCM = threading.Lock()
+GREY = ("MONOCHROME2", "MONOCHROME1")
 
 
 class Pixels:
@@ -35,6 +35,8 @@ class Pixels:
         What error messages call the file.
     limit
         Bytes that the frames may take.
+    decoders
+        For compressed ones.
 
     Raises
     ------
@@ -43,155 +45,88 @@ class Pixels:
     """
 
     def __init__(
-        self, dataset: Dataset, data: bytes | None = None, *, name: str, limit: int
+        self,
+        dataset: Dataset,
+        data: bytes | None = None,
+        *,
+        name: str,
+        limit: int,
+        decoders: Decoders,
     ) -> None:
-        self._dataset = dataset
-        self._data = data
         self.name = name
         self.frames = max(integer(dataset, "NumberOfFrames", 1), 1)
-        self._shape = (integer(dataset, "Rows"), integer(dataset, "Columns"))
-        self._allocated = integer(dataset, "BitsAllocated")
-        self._stored = integer(dataset, "BitsStored", self._allocated)
-        self._signed = integer(dataset, "PixelRepresentation") == 1
-        self._check()
-        check_size((*self._shape, self.frames), self._allocated // 8, name, limit)
-        self._all: NDArray[Any] | None = None
-        if not self._syntax.is_compressed:
-            self._all = self._native()
+        self.layout = Layout.of(dataset)
+        self.shape = (integer(dataset, "Rows"), integer(dataset, "Columns"))
+        self._syntax = self._known_syntax(dataset)
+        self._check(dataset, data)
+        check_size((*self.shape, self.frames), self.layout.allocated // 8, name, limit)
+        self._decoders = decoders
+        self._native: NDArray[Any] | None = None
+        self._encoded: list[bytes] = []
+        if self._syntax.is_compressed:
+            self._encoded = split(dataset, self.frames, name=name)
+        else:
+            self._native = self._as_words(dataset.PixelData if data is None else data)
 
-    def frame(self, number: int) -> NDArray[Any]:
-        """`(rows, columns)` stored values of a frame counted from 0; a read-only view maybe."""
-        if self._all is None:
-            return self._declared_bits(self._decode(number))
-        return self._declared_bits(self._all[number])
+    def words(self, number: int) -> NDArray[Any]:
+        """`(rows, columns)` words of a frame counted from 0; a read-only view maybe."""
+        if self._native is not None:
+            return self._native[number]
+        frame = Encoded(
+            self._encoded[number],
+            str(self._syntax),
+            *self.shape,
+            self.layout.allocated,
+            self.layout.stored,
+            self.layout.signed is True,
+        )
+        return self._decoders.decode(frame, name=self.name)
 
-    @property
-    def _syntax(self) -> Any:
-        return self._dataset.file_meta.TransferSyntaxUID
-
-    def _check(self) -> None:
+    def _known_syntax(self, dataset: Dataset) -> Any:
         from pydicom.uid import ImplicitVRLittleEndian
 
-        dataset, name = self._dataset, self.name
-        if self._data is None and "PixelData" not in dataset:
+        syntax = transfer_syntax(dataset)
+        if syntax is None:
+            return ImplicitVRLittleEndian
+        if not syntax.is_transfer_syntax:
+            raise ReadError(
+                f"{self.name}: transfer syntax {printable(syntax, most=80)} does not exist; "
+                "copy it again"
+            )
+        return syntax
+
+    def _check(self, dataset: Dataset, data: bytes | None) -> None:
+        name, layout = self.name, self.layout
+        if data is None and "PixelData" not in dataset:
             raise ReadError(f"{name}: has no whole pixel data, so it is truncated; copy it again")
-        if not getattr(dataset, "file_meta", None) or "TransferSyntaxUID" not in dataset.file_meta:
-            from pydicom.dataset import FileMetaDataset
-
-            dataset.file_meta = FileMetaDataset()
-            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-        if not self._syntax.is_transfer_syntax:
+        if data is None and not isinstance(dataset.PixelData, bytes):
             raise ReadError(
-                f"{name}: transfer syntax {printable(self._syntax)} does not exist; copy it again"
+                f"{name}: its pixel data have the value representation "
+                f"{printable(dataset['PixelData'].VR, most=10)}, which is not for pixels; "
+                "copy it again"
             )
-        grey = text(dataset, "PhotometricInterpretation") or "MONOCHROME2"
-        if integer(dataset, "SamplesPerPixel", 1) != 1 or grey != "MONOCHROME2":
+        grey = text(dataset, "PhotometricInterpretation") or GREY[0]
+        if integer(dataset, "SamplesPerPixel", 1) != 1 or grey not in GREY:
             raise ReadError(f"{name}: {grey} pixels are not CT numbers")
-        if min(self._shape) < 1 or self._allocated not in (8, 16, 32):
+        if min(self.shape) < 1 or layout.allocated not in (8, 16, 32):
             raise ReadError(
-                f"{name}: an image of {self._shape[0]} x {self._shape[1]} pixels of "
-                f"{self._allocated} bits is not CT"
+                f"{name}: an image of {self.shape[0]} x {self.shape[1]} pixels of "
+                f"{layout.allocated} bits is not CT"
             )
-        high = integer(dataset, "HighBit", self._stored - 1)
-        if not 1 <= self._stored <= self._allocated or high != self._stored - 1:
+        if not 1 <= layout.stored <= layout.allocated or not 0 <= layout.high < layout.allocated:
             raise ReadError(
-                f"{name}: {self._stored} bits stored up to bit {high} of {self._allocated} is a "
-                "layout that DICOM has retired; convert the file first"
+                f"{name}: {layout.stored} bits stored up to bit {layout.high} of "
+                f"{layout.allocated} do not fit; correct BitsStored and HighBit"
             )
 
-    def _native(self) -> NDArray[Any]:
-        data = self._dataset.PixelData if self._data is None else self._data
-        dtype = np.dtype(f"{'i' if self._signed else 'u'}{self._allocated // 8}")
+    def _as_words(self, data: bytes) -> NDArray[Any]:
+        layout = self.layout
+        dtype = np.dtype(f"{'i' if layout.signed else 'u'}{layout.allocated // 8}")
         dtype = dtype.newbyteorder("<" if self._syntax.is_little_endian else ">")
-        count = self.frames * self._shape[0] * self._shape[1]
+        count = self.frames * self.shape[0] * self.shape[1]
         if len(data) < count * dtype.itemsize:
             raise ReadError(
                 f"{self.name}: has {len(data)} of {count * dtype.itemsize} bytes of pixel data, "
                 "so it is truncated; copy it again"
             )
-        return np.frombuffer(data, dtype, count).reshape(self.frames, *self._shape)
-
-    def _decode(self, number: int) -> NDArray[Any]:
-        from pydicom.pixels.utils import pixel_array
-
-        reasons = []
-        try:
-            with quiet():
-                frame: NDArray[Any] = pixel_array(self._dataset, index=number, raw=True)
-            if frame.shape == self._shape:
-                return frame
-            reasons.append(f"the decoded image is {frame.shape}")
-        except Exception as error:  # any decoder, any damage
-            reasons.append(printable(error))
-        try:
-            with _GDCM:  # whose tables belong to the process
-                if self._all is None:
-                    self._all = self._decode_with_gdcm()
-            return np.asarray(self._all[number])
-        except Exception as error:
-            reasons.append(printable(error))
-        raise ReadError(
-            f"{self.name}: its {self._syntax.name} pixels cannot be decoded ({reasons[0]}); "
-            "if the file is whole, decompress it first (gdcmconv --raw)"
-        )
-
-    def _decode_with_gdcm(self) -> NDArray[Any]:
-        """All frames through SimpleITK, which carries decoders that pydicom may lack.
-
-        The file handed over has no rescale slope and intercept, so that stored values come back.
-        """
-        import SimpleITK
-
-        with tempfile.TemporaryDirectory(prefix="drr-") as folder:
-            path = Path(folder) / "frames.dcm"
-            _bare_copy(self._dataset, self.frames).save_as(path, enforce_file_format=True)
-            frames = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
-        if frames.size != self.frames * self._shape[0] * self._shape[1]:
-            raise ValueError(f"the decoded image is {frames.shape}")
-        return np.asarray(frames.reshape(self.frames, *self._shape))
-
-    def _declared_bits(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Values of `BitsStored` bits: bits above them may hold anything and do not count."""
-        if self._stored == self._allocated or frame.dtype.kind not in "iu":
-            return frame
-        low, high = 0, 2**self._stored - 1
-        if self._signed:
-            low, high = -(2 ** (self._stored - 1)), 2 ** (self._stored - 1) - 1
-        if low <= frame.min() and frame.max() <= high:
-            return frame
-        wide = frame.astype(np.int32)
-        values: NDArray[Any] = wide & (2**self._stored - 1)
-        if self._signed:
-            values -= (values > high).astype(np.int32) << self._stored
-        # Some scanners pad unsigned pixels with a negative number in all the allocated bits.
-        if "PixelPaddingValue" in self._dataset:
-            padding = integer(self._dataset, "PixelPaddingValue") % 2**self._allocated
-            negative = padding - 2**self._allocated if padding >> (self._allocated - 1) else padding
-            values[wide % 2**self._allocated == padding] = negative
-        return values
-
-
-def _bare_copy(dataset: Dataset, frames: int) -> Any:
-    """A secondary capture of nothing but the pixels."""
-    from pydicom.dataset import Dataset as NewDataset
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import (
-        MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-        SecondaryCaptureImageStorage,
-        generate_uid,
-    )
-
-    copy = NewDataset()
-    for element in dataset:
-        copy.add(element)
-    copy.SOPClassUID = (
-        SecondaryCaptureImageStorage
-        if frames == 1
-        else MultiFrameGrayscaleWordSecondaryCaptureImageStorage
-    )
-    copy.SOPInstanceUID = generate_uid()
-    copy.file_meta = FileMetaDataset()
-    copy.file_meta.MediaStorageSOPClassUID = copy.SOPClassUID
-    copy.file_meta.MediaStorageSOPInstanceUID = copy.SOPInstanceUID
-    copy.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    return copy
+        return np.frombuffer(data, dtype, count).reshape(self.frames, *self.shape)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from drr.errors import ReadError
 from drr.io.containers import Source, file_source, folder_files, open_archive
-from drr.io.dicom_files import is_dicom, load_header, text
+from drr.io.dicom_elements import text
+from drr.io.dicom_files import is_dicom, load_header
 from drr.io.dicom_groups import Group, Header, group_headers, is_media_directory, kind_of, words
 from drr.io.dicom_slices import is_localizer
 
@@ -145,21 +146,22 @@ def choose_series(scan: Scan, wanted: str | int | None) -> tuple[Series, tuple[s
 
 def _scan(path: Path, sources: list[Source], own: Source | None, limit: int) -> Scan:
     headers: list[Header] = []
-    damaged = []
+    damaged, reason = [], ""
     named = None if own is None else load_header(own, limit=limit)
     if own is not None and named is None:
         raise ReadError(f"{path}: not DICOM")
     for source in sources:
         try:
             found = load_header(source, limit=limit)
-        except ReadError:
+        except ReadError as error:
             damaged.append(source.label)
+            reason = reason or str(error)
             continue
         if found is not None and not is_media_directory(found[0]):
             headers.append(Header(source, *found))
     if not headers:
         if damaged:
-            raise ReadError(f"{path}: its DICOM is damaged ({damaged[0]}); copy it again")
+            raise ReadError(f"{path}: {reason}")
         raise ReadError(f"{path}: {_no_dicom(sources)}")
     groups = group_headers(headers)
     if own is not None and named is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
-from drr.io.dicom_files import integer, text
+from drr.io.dicom_elements import integer, text
 from drr.io.dicom_groups import Header, words
 from drr.io.dicom_numbers import number, numbers
 from drr.io.dicom_orientation import axial_cosines, missing_place

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol
 
 from drr.errors import ReadError
 
-__all__ = ["DEFAULT_LIMIT", "MAGIC", "Inflater", "drain", "gibibytes", "inflate_raw", "skip"]
+__all__ = ["DEFAULT_LIMIT", "MAGIC", "Inflater", "drain", "gibibytes", "skip"]
 
 DEFAULT_LIMIT = 8 * 2**30
 """Bytes that one input may expand to or claim, unless `max_bytes` says otherwise."""
@@ -229,18 +229,6 @@ def _isal() -> Any:
     except ImportError:
         return None
     return igzip_lib
-
-
-def inflate_raw(data: bytes, *, name: str, limit: int) -> bytes:
-    """Bare deflate, as DICOM's deflated transfer syntax has it."""
-    decompressor = zlib.decompressobj(-15)
-    try:
-        inflated = decompressor.decompress(data, limit + 1)
-    except zlib.error as error:
-        raise ReadError(f"{name}: the deflated data set is corrupt ({error})") from None
-    if len(inflated) > limit:
-        raise ReadError(f"{name}: expands beyond {gibibytes(limit)}; raise max_bytes to read it")
-    return inflated
 
 
 def gibibytes(size: int) -> str:
