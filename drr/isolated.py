@@ -25,6 +25,8 @@ _START = (
     "from drr.isolated import serve; serve()"
 )
 _LENGTH = struct.Struct("<Q")
+# Pools of threads reserve address space by the number of CPUs, which the limit is not meant for.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class IsolatedError(DRRError):
@@ -40,7 +42,8 @@ class Isolated:
     Parameters
     ----------
     max_bytes
-        Address space that the process may take, where the system can limit it.
+        Address space that the process may take, where the system can limit it; a call may set
+        another limit.
 
     Examples
     --------
@@ -66,7 +69,9 @@ class Isolated:
     ) -> None:
         self.close()
 
-    def call(self, function: str, *arguments: Any, seconds: float) -> Any:
+    def call(
+        self, function: str, *arguments: Any, seconds: float, max_bytes: int | None = None
+    ) -> Any:
         """What a function returns, or raise what it raises.
 
         Parameters
@@ -77,6 +82,8 @@ class Isolated:
             Anything that pickles, as must what is returned.
         seconds
             After which the process is killed.
+        max_bytes
+            Address space from this call on; None leaves the limit as it is.
 
         Raises
         ------
@@ -98,7 +105,7 @@ class Isolated:
             timer.daemon = True
             timer.start()
             try:
-                _send(process.stdin, (function, arguments))
+                _send(process.stdin, (function, arguments, max_bytes))
                 answer, error = _receive(process.stdout)
             except (EOFError, OSError):
                 self._stop()
@@ -138,6 +145,7 @@ def _start(max_bytes: int | None) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env=os.environ | _ONE_THREAD,
     )
     try:
         assert process.stdin is not None
@@ -188,7 +196,8 @@ def serve() -> None:
     _limit(_receive(sys.stdin.buffer))
     with contextlib.suppress(EOFError, OSError):
         while True:
-            function, arguments = _receive(sys.stdin.buffer)
+            function, arguments, max_bytes = _receive(sys.stdin.buffer)
+            _limit(max_bytes)
             answer: tuple[Any, Exception | None]
             try:
                 answer = (_named(function)(*arguments), None)
@@ -208,8 +217,10 @@ def _limit(max_bytes: int | None) -> None:
         return
     import resource
 
-    # Not every system lets a process limit its own address space.
+    # Not every system lets a process limit its own address space. A later call may need more.
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        soft = max_bytes if most == resource.RLIM_INFINITY else min(max_bytes, most)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, most))
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
