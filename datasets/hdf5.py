@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DAMAGED", "look", "open_again", "open_dataset", "reading"]
 
-SECONDS = 120.0
-"""Without a sign of life until a file counts as damaged; one step reads at most a few megabytes."""
+SECONDS = 30.0
+"""Without a sign of life until a file counts as damaged. One step reads at most `layout.ROWS` rows
+of a column, some hundred places of a file, which take a slow disk a few seconds."""
 
 MAX_BYTES = 8 << 30
 """Address space of the process that looks; a block of any column takes megabytes."""
@@ -52,8 +53,9 @@ def reading(path: Path) -> Iterator[None]:
     except DRRError as error:
         if str(path) in error.args[0]:
             raise
-        kind = DatasetError if isinstance(error, DocumentError) else type(error)
-        raise kind(f"{path}: {error}") from None
+        if isinstance(error, DocumentError):
+            raise DatasetError(f"{path}: is damaged (one of its texts {error})") from None
+        raise type(error)(f"{path}: {error}") from None
     except DAMAGED as error:
         text = printable(error, most=200) or type(error).__name__
         raise DatasetError(f"{path}: is damaged ({text}); 'drr verify' says where") from None
@@ -79,7 +81,7 @@ def open_dataset(path: Path, *, everything: bool = True) -> h5py.File:
 
 
 def look(
-    path: Path, *, everything: bool = True, complete: bool = False, seconds: float = SECONDS
+    path: Path, *, everything: bool = True, complete: bool = False, seconds: float | None = None
 ) -> tuple[str, ...]:
     """What is wrong with the structure of a data set's file, one sentence each.
 
@@ -92,7 +94,7 @@ def look(
     complete
         Whether what is missing or more than the schema names is wrong.
     seconds
-        Without a sign of life until the process that looks is killed.
+        Without a sign of life until the process that looks is killed; `SECONDS` by default.
 
     Raises
     ------
@@ -114,9 +116,13 @@ def look(
     key = (path.absolute(), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
     key = (*key, everything, complete)
     if key not in _seen:
-        function = "drr.datasets.hdf5:look_here"
+        what = (path.absolute(), everything, complete)
         try:
-            found = _process.call(function, path.absolute(), everything, complete, seconds=seconds)
+            found = _process.call(
+                "drr.datasets.hdf5:look_here",
+                *what,
+                seconds=SECONDS if seconds is None else seconds,
+            )
         except IsolatedError as error:
             raise DatasetError(
                 f"{path}: is damaged: HDF5 cannot get through it ({error}); build or copy it again"
@@ -130,14 +136,13 @@ def look(
 def look_here(path: Path, everything: bool, complete: bool) -> dict[str, str | list[str]]:
     """`look` in this process, which may not live through it."""
     try:
-        file = open_again(path)
+        with open_again(path) as file, reading(path):
+            problems = list(problems_of_layout(file, complete=complete))
+            if not problems:
+                problems += columns(file, everything=everything)
     except DatasetError as error:
         # Without the path, which the caller spells as its user did.
         return {"error": error.args[0].removeprefix(f"{path}: ")}
-    with file:
-        problems = list(problems_of_layout(file, complete=complete))
-        if not problems:
-            problems += columns(file, everything=everything)
     return {"problems": problems}
 
 

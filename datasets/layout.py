@@ -27,7 +27,7 @@ MAX_IMAGE_BYTES = 1 << 30
 MAX_OBJECTS = 10_000
 """Groups and datasets; a view has 14 of them."""
 
-ROWS = 4096
+ROWS = 512
 """Of a column that are read at a time."""
 
 _SPLIT = Column("int64", "any", "rows of the split's samples")

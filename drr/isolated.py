@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import pickle
 import signal
@@ -101,7 +102,7 @@ class Isolated:
             process = self._process = self._process or _start(self._max_bytes)
             watch = _Watch(process, seconds)
             try:
-                _send(process.stdin, (function, arguments, max_bytes))
+                _send(process.stdin, (function, arguments, max_bytes, seconds))
                 while (received := _receive(process.stdout)) is None:
                     watch.restart()
                 answer, error = received
@@ -223,15 +224,36 @@ def alive() -> None:
 
     Called in loops whose every turn is short, however many there are.
     """
-    now = time.monotonic()
-    if _SIGNS is not None and now - _SIGNS.last > 0.05:
-        _SIGNS.last = now
-        _send(_SIGNS.pipe, None)
+    if _SIGNS is not None:
+        _SIGNS.give()
 
 
 class _Signs:
+    """Of life, to the one who waits; and an end to a life that nobody waits for any more."""
+
     def __init__(self, pipe: IO[bytes]) -> None:
-        self.pipe, self.last = pipe, 0.0
+        self._pipe, self._last, self._seconds = pipe, 0.0, 0.0
+
+    def begin(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._set_alarm()
+
+    def give(self) -> None:
+        now = time.monotonic()
+        if now - self._last > 0.05:
+            self._last = now
+            _send(self._pipe, None)
+            self._set_alarm()
+
+    def end(self) -> None:
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
+
+    def _set_alarm(self) -> None:
+        # Whoever waits kills in time, unless it was killed itself. The system's alarm ends a
+        # process also where a library loops and lets no thread of Python's run.
+        if hasattr(signal, "alarm"):
+            signal.alarm(min(math.ceil(self._seconds) + 5, 1 << 30))
 
 
 _SIGNS: _Signs | None = None
@@ -248,15 +270,19 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _limit(_receive(sys.stdin.buffer))
     _SIGNS = _Signs(pipe)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            function, arguments, max_bytes = _receive(sys.stdin.buffer)
+            function, arguments, max_bytes, seconds = _receive(sys.stdin.buffer)
             _limit(max_bytes)
+            _SIGNS.begin(seconds)
             answer: tuple[Any, Exception | None]
             try:
                 answer = (_named(function)(*arguments), None)
             except Exception as error:
                 answer = (None, error)
+            _SIGNS.end()
             _write(pipe, _pickled(answer))
 
 

@@ -180,6 +180,40 @@ def test_threads_take_turns() -> None:
     assert found == {value: 2 * value for value in range(16)}
 
 
+ORPHAN = """
+import os, threading
+from drr.isolated import Isolated
+isolated = Isolated()
+print(isolated.call("os:getpid", seconds=60), flush=True)
+threading.Thread(target=isolated.call, args=("test_isolated:loop",), kwargs={"seconds": 0.1},
+                 daemon=True).start()
+os.kill(os.getpid(), 9)
+"""
+
+
+def loop() -> None:
+    """As a library that lets no other thread run."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    while True:
+        pass
+
+
+def test_what_loops_ends_without_its_parent() -> None:
+    environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHAN], capture_output=True, text=True, env=environment, timeout=120
+    )
+    number = int(done.stdout)
+    for _ in range(600):
+        try:
+            os.kill(number, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.kill(number, signal.SIGKILL)
+    pytest.fail("a process loops that nobody waits for")
+
+
 FORK = """
 import os
 from drr.isolated import Isolated
