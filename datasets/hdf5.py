@@ -157,7 +157,7 @@ def open_again(path: Path) -> h5py.File:
     import h5py
 
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)
     except DAMAGED as error:
         raise DatasetError(
             f"{path}: is no HDF5 file or damaged, and cannot be opened as HDF5 "

@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from drr.datasets.schema import ATTRIBUTES, DATASETS, IMAGES, PIXELS, VIEW_DATASETS, Column
+from drr.datasets.schema import (
+    ATTRIBUTES,
+    DATASETS,
+    IMAGES,
+    LATER,
+    PIXELS,
+    VIEW_DATASETS,
+    Column,
+)
 from drr.errors import printable
 from drr.isolated import alive
 
@@ -173,7 +181,7 @@ def _complete(
         if not any(f"views/{view}/{name}" in datasets for name in IMAGES):
             yield f"views/{view}: has neither pictures nor line integrals"
     for name in expected:
-        if name not in datasets:
+        if name not in datasets and name not in LATER:
             yield f"{name}: is missing"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,16 @@ from drr.errors import DocumentError, printable
 if TYPE_CHECKING:
     import yaml
 
-__all__ = ["MAX_BYTES", "parse_json", "parse_yaml", "read_json", "read_limited", "read_yaml"]
+__all__ = [
+    "MAX_BYTES",
+    "check_keys",
+    "kind_of",
+    "parse_json",
+    "parse_yaml",
+    "read_json",
+    "read_limited",
+    "read_yaml",
+]
 
 MAX_BYTES = 16 << 20
 """Size of a document that is read at most: records take a few kilobytes."""
@@ -127,6 +137,67 @@ def parse_yaml(content: str | bytes) -> Any:
     return value
 
 
+_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    type(None): "null",
+}
+
+
+def check_keys(
+    values: Any,
+    expected: Mapping[str, Any],
+    *,
+    optional: Mapping[str, Any] | None = None,
+    prefix: str = "",
+) -> None:
+    """Refuse what is no mapping, unknown and missing keys, and values of another kind.
+
+    Parameters
+    ----------
+    values
+        What a document holds.
+    expected, optional
+        Type of each value, or several; `float` takes whole numbers, too, and `int` no booleans.
+    prefix
+        Of the keys in messages.
+
+    Raises
+    ------
+    DocumentError
+        By the key.
+    """
+    if not isinstance(values, dict):
+        raise DocumentError(f"{prefix.rstrip('.') or 'it'} is {kind_of(values)}, not an object")
+    allowed = {**expected, **(optional or {})}
+    for key in values:
+        if key not in allowed:
+            raise DocumentError(
+                f"unknown key {printable(prefix + str(key), most=60)!r}; remove it, or use the "
+                "release that wrote it"
+            )
+    for key in expected:
+        if key not in values:
+            raise DocumentError(f"the key {prefix + key!r} is missing")
+    for key, value in values.items():
+        kinds = allowed[key] if isinstance(allowed[key], tuple) else (allowed[key],)
+        # JSON's true is a Python int, and JSON writes 1.0 also as 1.
+        taken = (*kinds, int) if float in kinds else kinds
+        wrong_bool = isinstance(value, bool) and bool not in kinds
+        if wrong_bool or not isinstance(value, taken):
+            wanted = " or ".join(_NAMES[kind] for kind in kinds)
+            raise DocumentError(f"{prefix + key!r} must be {wanted}, not {kind_of(value)}")
+
+
+def kind_of(value: Any) -> str:
+    """What a value of a document is, in words."""
+    return _NAMES.get(type(value), type(value).__name__)
+
+
 def _decoded(content: str | bytes) -> str:
     if isinstance(content, str):
         return content
@@ -137,11 +208,11 @@ def _decoded(content: str | bytes) -> str:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]], *, most: int) -> dict[str, Any]:
-    _check_keys([key for key, _ in pairs], most)
+    _check_different([key for key, _ in pairs], most)
     return dict(pairs)
 
 
-def _check_keys(keys: list[str], most: int = MAX_KEYS) -> None:
+def _check_different(keys: list[str], most: int = MAX_KEYS) -> None:
     if len(keys) > most:
         raise DocumentError(f"has a mapping of {len(keys)} keys; at most {most} are read")
     seen = set()
@@ -206,7 +277,7 @@ def _count_nodes(node: yaml.Node, known: dict[int, int | None], depth: int) -> i
     known[id(node)] = None
     children: list[yaml.Node] = list(node.value)
     if isinstance(node, yaml.MappingNode):
-        _check_keys([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+        _check_different([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
         children = [part for pair in node.value for part in pair]
     count = 1 + sum(_count_nodes(child, known, depth + 1) for child in children)
     if count > MAX_NODES:
