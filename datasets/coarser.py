@@ -18,10 +18,14 @@ def resampled(volume: Volume, spacing: float | None) -> Volume:
     """
     if spacing is None:
         return volume
-    x, y, z = (max(1, round(spacing / s)) for s in volume.spacing.tolist())
+    nz, ny, nx = volume.shape
+    # Not more than there are: a block takes memory, full or not.
+    x, y, z = (
+        max(1, min(round(spacing / s), count))
+        for s, count in zip(volume.spacing.tolist(), (nx, ny, nz), strict=True)
+    )
     if x == y == z == 1:
         return volume
-    nz, ny, nx = volume.shape
     means = np.empty((-(-nz // z), -(-ny // y), -(-nx // x)), np.int16)
     block = np.full((z, means.shape[1] * y, means.shape[2] * x), -1000, np.int16)
     for k in range(means.shape[0]):

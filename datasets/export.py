@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.datasets.ctrate_tables import REPORT_COLUMNS
+from drr.datasets.hdf5 import DAMAGED, open_dataset, reading
 from drr.datasets.labels import (
     CHEXPERT_LABELS,
     CT_RATE_TO_CHEXPERT,
@@ -29,8 +30,8 @@ from drr.datasets.labels import (
     remap,
 )
 from drr.datasets.schema import DatasetError
-from drr.datasets.stored import open_dataset
-from drr.datasets.study import CohortError, Study
+from drr.datasets.study import Study
+from drr.documents import parse_json
 from drr.errors import WriteError
 from drr.io.atomic import place_folder, temporary_path
 from drr.io.picture import encode_png
@@ -101,14 +102,10 @@ def export(
         raise DatasetError(f"there is no layout {layout!r}; layouts are {', '.join(LAYOUTS)}")
     path, out = Path(file), Path(out)
     with open_dataset(path) as opened:
-        try:
+        with reading(path):
             chosen = _views(opened, views, path, published=layout == "drr-rate")
             labels = [str(name) for name in opened["label_names"].asstr()[...]]
             samples = _samples(opened, split, path)
-        except (KeyError, ValueError, RuntimeError) as error:
-            if isinstance(error, DatasetError | CohortError):
-                raise
-            raise DatasetError(f"{path}: is damaged ({error}); 'drr verify' says where") from None
         _refuse(out, force=force)
         made = temporary_path(out.absolute().parent)
         try:
@@ -324,7 +321,7 @@ def _samples(file: h5py.File, split: str | None, path: Path) -> list[_Sample]:
             sex=text["sex"] or None,
             age=None if np.isnan(ages[row]) else float(ages[row]),
             report=Report(**{part: str(values[row]) for part, values in reports.items()}),
-            metadata=json.loads(text["metadata"]),
+            metadata=parse_json(text["metadata"]),
         )
         if study.split is not None:
             Study(sample=study.split, patient="split", path="split")
@@ -343,7 +340,7 @@ def _png(view: h5py.Group, row: int, path: Path) -> bytes:
         picture = view["picture"][row]
         pitch = [float(np.linalg.norm(view[step][row])) for step in ("u", "v")]
         record = str(view["record"].asstr()[row])
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except DAMAGED as error:
         raise DatasetError(
             f"{path}: image {row} of {view.name} cannot be read ({error}); 'drr verify' tells "
             "what is damaged"

@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import re
 import shutil
 from collections import OrderedDict
@@ -53,7 +52,7 @@ from drr.datasets.schema import DatasetError
 from drr.datasets.source_files import fingerprint, stamp, study_digests
 from drr.datasets.study import Cohort, Study, read_volume
 from drr.documents import read_json
-from drr.errors import DRRError, WriteError
+from drr.errors import DRRError, VolumeError, WriteError
 from drr.extension import Extension
 from drr.io.atomic import place_folder, remove_remains, temporary_path, write_files
 from drr.io.lock import locked
@@ -64,6 +63,9 @@ from drr.volume import Volume
 __all__ = ["PreparedStore", "prepare_store"]
 
 Read = Callable[[Study], tuple[Volume, Volume | None]]
+
+FINEST_MM, COARSEST_MM = 0.05, 50.0
+"""Of voxels after averaging: finer ones no CT has, and coarser ones show no chest."""
 
 # Open maps; each costs a few kilobytes and the pages that are in use.
 _KEEP = 16
@@ -92,7 +94,9 @@ class PreparedStore:
         self.options: dict[str, Any] = index["options"]
         self.label_names: tuple[str, ...] = tuple(index["label_names"])
         self.failures: dict[str, str] = dict(index["failures"])
-        self.entries = tuple(Entry.from_dict(values) for values in index["volumes"])
+        self.entries = tuple(self._entry(i, values) for i, values in enumerate(index["volumes"]))
+        if len({entry.sample for entry in self.entries}) < len(self.entries):
+            raise DatasetError(f"{self.folder}: the store names a scan twice; prepare them again")
         if not self.entries:
             raise DatasetError(f"{self.folder}: the store holds no scan; prepare some")
         for entry in self.entries:
@@ -105,6 +109,17 @@ class PreparedStore:
                         f"expected {size}; delete {path.parent} and run 'drr prepare' again"
                     )
         self._open: OrderedDict[int, tuple[Prepared, Volume | None]] = OrderedDict()
+
+    def _entry(self, place: int, values: Any) -> Entry:
+        try:
+            entry = Entry.from_dict(values)
+            if len(entry.labels) != len(self.label_names):
+                raise DatasetError(f"{len(entry.labels)} labels for {len(self.label_names)} names")
+        except DatasetError as error:
+            raise DatasetError(
+                f"{self.folder / INDEX}: scan {place + 1}: {error}; run 'drr prepare' again"
+            ) from None
+        return entry
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -136,8 +151,21 @@ class PreparedStore:
             return self._open[index]
         entry = self.entries[index]
         folder = self.folder / entry.sample
+        try:
+            loaded = self._load(entry, folder)
+        except VolumeError as error:
+            raise DatasetError(f"{folder}: {error}; run 'drr prepare' again") from None
+        self._open[index] = loaded
+        while len(self._open) > _KEEP:
+            self._open.popitem(last=False)
+        return loaded
+
+    def _load(self, entry: Entry, folder: Path) -> tuple[Prepared, Volume | None]:
+        voxels = mapped_voxels(folder / "hu.npy")
+        if voxels.shape != entry.shape:
+            raise VolumeError(f"hu.npy has the shape {voxels.shape}, its entry {entry.shape}")
         volume = Volume(
-            hu=mapped_voxels(folder / "hu.npy"),
+            hu=voxels,
             affine=np.array(entry.affine),
             name=entry.sample,
             notes=tuple(entry.notes),
@@ -153,9 +181,6 @@ class PreparedStore:
                 affine=np.array(entry.mask_affine),
                 name=f"{entry.sample}'s segmentation",
             )
-        self._open[index] = prepared, mask
-        while len(self._open) > _KEEP:
-            self._open.popitem(last=False)
         return prepared, mask
 
     def verify(self, advance: Callable[[int], object] = lambda _: None) -> None:
@@ -216,8 +241,10 @@ def prepare_store(
     WriteError
         When files cannot be written, or another process prepares into the folder.
     """
-    if spacing is not None and not 0 < spacing < math.inf:
-        raise DatasetError(f"spacing is mm above zero, got {spacing!r}")
+    if spacing is not None and not FINEST_MM <= spacing <= COARSEST_MM:
+        raise DatasetError(
+            f"spacing is mm above zero, from {FINEST_MM:g} to {COARSEST_MM:g}, got {spacing!r}"
+        )
     folder = Path(folder)
     options = {"spacing": spacing, "clean": bool(clean), "beyond": bool(beyond)}
     with _locked(folder):
@@ -344,7 +371,7 @@ def _write_scan(
 def _finished(folder: Path, key: str, origin: Origin | None) -> Entry | None:
     """The entry of a scan that is there and was made from the same."""
     try:
-        entry = Entry.from_dict(json.loads((folder / "entry.json").read_text("utf-8")))
+        entry = Entry.from_dict(read_json(folder / "entry.json"))
         sizes = {name: (folder / name).stat().st_size for name in entry.files}
     except (OSError, ValueError, TypeError, DRRError):
         return None

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.datasets.hdf5 import open_dataset, reading
 from drr.datasets.labels import ABSENT, PRESENT, UNCERTAIN, UNKNOWN
 from drr.datasets.report_images import choose_rows, jpeg
 from drr.datasets.schema import ATTRIBUTES, DatasetError
-from drr.datasets.stored import open_dataset
 
 if TYPE_CHECKING:
     import h5py
@@ -85,12 +85,8 @@ def report_page(file: str | Path, *, samples: int = 200, pixels: int = 384) -> s
             "16 to 4096 pixels"
         )
     path = Path(file)
-    with open_dataset(path) as opened:
-        try:
-            body, details = _body(opened, path.name, samples, pixels)
-        except (KeyError, ValueError, IndexError, OSError, RuntimeError) as error:
-            text = " ".join(str(error).split())
-            raise DatasetError(f"{path}: is damaged ({text}); 'drr verify' says where") from None
+    with open_dataset(path) as opened, reading(path):
+        body, details = _body(opened, path.name, samples, pixels)
     template = files("drr.datasets").joinpath("report_template.html").read_text("utf-8")
     script = re.search(r"<script>(.*?)</script>", template, re.DOTALL)
     assert script is not None

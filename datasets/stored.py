@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.datasets.hdf5 import DAMAGED, open_again, open_dataset, reading
 from drr.datasets.loading import Samples, Transform, chosen_labels, in_split
-from drr.datasets.schema import FORMAT, IMAGES, SCHEMA_VERSION, DatasetError, dequantise
+from drr.datasets.schema import IMAGES, DatasetError, dequantise
 from drr.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from drr.randomisation import Policy
 
-__all__ = ["StoredDRRs", "open_dataset"]
+__all__ = ["StoredDRRs"]
 
 # A side marker on a lateral names the side at the detector.
 _MARKERS = {"ll": "LL", "rl": "RR"}
@@ -91,7 +92,7 @@ class StoredDRRs(Samples):
         self.seed = seed
         self._file: h5py.File | None = None
         self._process = 0
-        with open_dataset(self.path) as opened:
+        with open_dataset(self.path, everything=False) as opened, reading(self.path):
             name = _view(opened, view, self.path)
             group = opened["views"][name]
             if quantity not in group:
@@ -138,7 +139,7 @@ class StoredDRRs(Samples):
         row = int(self._rows[index])
         try:
             stored = self._images()[row]
-        except (OSError, RuntimeError) as error:
+        except DAMAGED as error:
             raise DatasetError(
                 f"{self.path}: the {self.quantity} of {self.names[index]} cannot be read "
                 f"({error}); 'drr verify' tells what else is damaged"
@@ -165,7 +166,7 @@ class StoredDRRs(Samples):
     def _images(self) -> Any:
         # A handle must not cross a fork: parent and child would share HDF5's state of the file.
         if self._file is None or self._process != os.getpid():
-            self._file, self._process = open_dataset(self.path), os.getpid()
+            self._file, self._process = open_again(self.path), os.getpid()
             self._dataset = self._file[f"views/{self.view}/{self.quantity}"]
         return self._dataset
 
@@ -178,39 +179,6 @@ class StoredDRRs(Samples):
         copied = object.__new__(type(self))
         copied.__dict__.update(self.__getstate__())
         return copied
-
-
-def open_dataset(path: Path) -> h5py.File:
-    """The file of a data set, for reading.
-
-    Raises
-    ------
-    DatasetError
-        For a file that is none, cannot be opened or has another version.
-    """
-    import h5py
-
-    try:
-        file = h5py.File(path, "r", locking=False)
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: there is no such file; 'drr build' makes one") from None
-    except IsADirectoryError:
-        raise DatasetError(f"{path}: is a folder, not the file of a data set") from None
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be opened as HDF5 ({error}); give the file that 'drr build' wrote"
-        ) from None
-    found, version = file.attrs.get("format"), file.attrs.get("schema_version")
-    if found != FORMAT:
-        file.close()
-        raise DatasetError(f"{path}: is not a data set of 'drr build' (format {found!r})")
-    if version != SCHEMA_VERSION:
-        file.close()
-        raise DatasetError(
-            f"{path}: has schema version {version}, this release reads {SCHEMA_VERSION}; build the "
-            "data set again, or use the release that wrote it"
-        )
-    return file
 
 
 def _view(file: h5py.File, wanted: str | None, path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,28 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.datasets.hdf5 import DAMAGED, look, open_again
 from drr.datasets.labels import CODES
 from drr.datasets.part import Images, make
 from drr.datasets.plan import Configuration
-from drr.datasets.schema import (
-    ATTRIBUTES,
-    DATASETS,
-    FORMAT,
-    IMAGES,
-    LATER,
-    PIXELS,
-    SCHEMA_VERSION,
-    VIEW_DATASETS,
-    Column,
-    DatasetError,
-    content_digest,
-    dequantise,
-    pixels_digest,
-    walk,
-)
+from drr.datasets.schema import PIXELS, content_digest, dequantise, pixels_digest
 from drr.datasets.splits import check_leakage
 from drr.datasets.study import CohortError, Study
-from drr.errors import DRRError
+from drr.documents import parse_json
+from drr.errors import DRRError, printable
 
 if TYPE_CHECKING:
     import h5py
@@ -47,7 +33,6 @@ the largest line integral's share, mm."""
 
 _SHOWN = 5
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_DAMAGED = (KeyError, OSError, ValueError, TypeError, RuntimeError, AttributeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,38 +78,22 @@ def verify(
     Raises
     ------
     DatasetError
-        For a file that is none of ours, or of another version.
+        For a file that is none of ours, of another version, or that libhdf5 does not get through.
     """
-    import h5py
-
     path = Path(path)
-    problems: list[str] = []
-    checked: list[str] = []
+    problems = [printable(problem) for problem in look(path, complete=True)]
+    checked = ["structure"]
 
-    def check(what: str, found: Callable[[], Iterator[str]]) -> bool:
-        before = len(problems)
+    def check(what: str, found: Callable[[], Iterator[str]]) -> None:
         try:
-            for problem in found():
-                problems.append(problem)
-        except _DAMAGED as error:
-            problems.append(f"{what}: the file is damaged ({type(error).__name__}: {error})")
+            problems.extend(printable(problem) for problem in found())
+        except (DRRError, *DAMAGED) as error:
+            text = printable(error, most=200)
+            problems.append(f"{what}: the file is damaged ({type(error).__name__}: {text})")
         checked.append(what)
-        return len(problems) == before
 
-    try:
-        file = h5py.File(path, "r", locking=False)
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: is no HDF5 file, or is damaged ({error}); give one that 'drr build' made"
-        ) from None
-    with file:
-        if file.attrs.get("format") != FORMAT:
-            raise DatasetError(f"{path}: is not a data set that 'drr build' made")
-        if (version := file.attrs.get("schema_version")) != SCHEMA_VERSION:
-            raise DatasetError(
-                f"{path}: has schema version {version}, this release reads {SCHEMA_VERSION}"
-            )
-        if check("structure", lambda: _structure(file)):
+    if not problems:
+        with open_again(path) as file:
             check("ranges", lambda: _ranges(file))
             check("patients and splits", lambda: _patients(file))
             check("records and geometry", lambda: _records(file))
@@ -138,57 +107,6 @@ def verify(
     return Verdict(problems=tuple(problems), checked=tuple(checked))
 
 
-def _structure(file: h5py.File) -> Iterator[str]:
-    for name in ATTRIBUTES:
-        if name not in file.attrs:
-            yield f"the attribute {name!r} is missing"
-    lengths = {"n": len(file["samples/name"])}
-    views = tuple(file["views"])
-    wanted = tuple(json.loads(file.attrs["configuration"])["view_names"])
-    if lengths["n"] and set(views) != set(wanted):
-        yield f"views are {', '.join(views)}, the configuration names {', '.join(wanted)}"
-    expected = dict(DATASETS)
-    for view in views:
-        for name, column in VIEW_DATASETS.items():
-            quantity = name.removesuffix("_sha256")
-            # Quantities that were not stored have nothing.
-            of = "line_integrals" if quantity in ("scale", "offset") else quantity
-            if of not in PIXELS or of in file["views"][view]:
-                expected[f"views/{view}/{name}"] = column
-        if not any(name in file["views"][view] for name in IMAGES):
-            yield f"views/{view}: has neither pictures nor line integrals"
-    for name in expected:
-        if not (name in LATER and name not in file) and not isinstance(file.get(name), _dataset()):
-            yield f"{name}: is missing"
-    for name, dataset in walk(file):
-        if name.startswith("splits/"):
-            continue
-        if name not in expected:
-            yield f"{name}: is not in the schema"
-        else:
-            yield from _shape(name, dataset, expected[name], lengths)
-
-
-def _shape(name: str, dataset: Any, column: Column, lengths: dict[str, int]) -> Iterator[str]:
-    text = dataset.dtype.kind == "O"
-    kind = "text" if text else dataset.dtype.name
-    floats = name.endswith("/line_integrals") and kind == "float32"
-    if kind != column.dtype and not floats:
-        yield f"{name}: holds {kind}, not {column.dtype}"
-        return
-    length = lengths.setdefault(column.length, len(dataset))
-    if len(dataset) != length:
-        yield f"{name}: has {len(dataset)} rows where others have {length}"
-    quantity = name.rsplit("/", 1)[-1]
-    dimensions = {"labels": 2, "picture": 3, "line_integrals": 3, "masks": 4}
-    dimensions |= dict.fromkeys(("source", "direction", "detector_center", "u", "v"), 2)
-    wanted = dimensions.get(quantity, 1) if "/" in name else 1
-    if dataset.ndim != wanted:
-        yield f"{name}: has {dataset.ndim} axes, not {wanted}"
-    elif quantity in PIXELS and dataset.chunks != (*(1,) * (wanted - 2), *dataset.shape[-2:]):
-        yield f"{name}: its chunks are {dataset.chunks}, not one image each"
-
-
 def _ranges(file: h5py.File) -> Iterator[str]:
     samples = file["samples"]
     names = _texts(samples["name"])
@@ -200,8 +118,6 @@ def _ranges(file: h5py.File) -> Iterator[str]:
     both = sorted(set(names) & set(failed))
     yield from _several("failures/name", failed, both, "samples that are there")
     labels = samples["labels"][...]
-    if labels.shape[1] != len(file["label_names"]):
-        yield f"samples/labels: {labels.shape[1]} columns for {len(file['label_names'])} names"
     codes = sorted(set(np.unique(labels).tolist()) - set(CODES))
     yield from _several("samples/labels", labels, codes, f"no codes; codes are {CODES}")
     age = samples["age"][...]
@@ -247,7 +163,7 @@ def _records(file: h5py.File) -> Iterator[str]:
         }
         bad: list[str] = []
         for row, text in enumerate(_texts(group["record"])):
-            geometry = json.loads(text)["geometry"]
+            geometry = parse_json(text)["geometry"]
             for name, values in vectors.items():
                 stated = geometry.get(name)
                 here = None if np.isnan(values[row]).all() else values[row].tolist()
@@ -274,7 +190,7 @@ def _pixels(file: h5py.File) -> Iterator[str]:
                         same = pixels_digest(image) == digests[row]
                     else:
                         same = quantity == "masks" and not image.any()
-                except OSError:
+                except DAMAGED:
                     same = False
                 if not same:
                     bad.append(name)
@@ -289,7 +205,7 @@ def _content(file: h5py.File) -> Iterator[str]:
 
 
 def _remade(file: h5py.File, source: Path, count: int, seed: int) -> Iterator[str]:
-    configuration = Configuration.from_dict(json.loads(file.attrs["configuration"]))
+    configuration = Configuration.from_dict(parse_json(file.attrs["configuration"]))
     names = _texts(file["samples/name"])
     rows = np.random.default_rng(seed).choice(len(names), count, replace=False)
     for row in sorted(rows.tolist()):
@@ -308,8 +224,8 @@ def _remade(file: h5py.File, source: Path, count: int, seed: int) -> Iterator[st
 
 
 def _differences(view: str, group: h5py.Group, row: int, images: Images) -> Iterator[str]:
-    then = json.loads(group["record"].asstr()[row])["projection"]
-    now = json.loads(images.record)["projection"]
+    then = parse_json(group["record"].asstr()[row])["projection"]
+    now = parse_json(images.record)["projection"]
     others = [key for key in ("drr", "backend", "cpu") if then[key] != now[key]]
     for name, array in images.pixels.items():
         stored = group[name][row]
@@ -356,7 +272,7 @@ def _study(file: h5py.File, row: int) -> Study:
         series=text("series") or None,
         reader=text("reader"),
         segmentation=text("segmentation") or None,
-        metadata=json.loads(text("metadata")),
+        metadata=parse_json(text("metadata")),
     )
 
 
@@ -370,9 +286,3 @@ def _several(place: str, among: Sequence[Any], bad: Sequence[Any], what: str) ->
 
 def _texts(dataset: h5py.Dataset) -> list[str]:
     return [str(value) for value in dataset.asstr()[...]]
-
-
-def _dataset() -> type:
-    import h5py
-
-    return h5py.Dataset

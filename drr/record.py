@@ -20,13 +20,15 @@ Nothing else is in it: no path, name, date or UID of the source.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drr.errors import DRRError, ReadError
+from drr.documents import check_keys, kind_of, read_json
+from drr.errors import DocumentError, DRRError, ReadError, printable
 from drr.geometry import Geometry
 from drr.looks import display_from_dict, display_to_dict
 
@@ -42,7 +44,6 @@ __all__ = [
     "build_record",
     "dump_record",
     "load_record",
-    "read_limited",
 ]
 
 RECORD_VERSION = 2
@@ -92,14 +93,6 @@ _OUTPUT_KEYS = {
     "columns_reversed": bool,
 }
 _THICKNESS_KEYS = {"labels": list, "unit": str}
-_JSON_NAMES = {
-    dict: "an object",
-    list: "a list",
-    str: "text",
-    bool: "true or false",
-    int: "a whole number",
-    type(None): "null",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,18 +175,17 @@ def load_record(path: str | Path) -> Record:
             f"{path}: {found}, but this release reads version {RECORD_VERSION}; "
             "give the .json that was written beside an image by this release"
         )
-    _check_keys(record, _KEYS, path, "", _OPTIONAL_KEYS)
-    _check_keys(
-        record["projection"], _PROJECTION_KEYS, path, "projection.", _OPTIONAL_PROJECTION_KEYS
-    )
-    _check_keys(record["projection"]["input"], _INPUT_KEYS, path, "projection.input.")
-    _check_keys(record["output"], _OUTPUT_KEYS, path, "output.")
-    if record["thickness"] is not None:
-        _check_keys(record["thickness"], _THICKNESS_KEYS, path, "thickness.")
-    try:
+    with _naming(path):
+        check_keys(record, _KEYS, optional=_OPTIONAL_KEYS)
+        projection = record["projection"]
+        more = _OPTIONAL_PROJECTION_KEYS
+        check_keys(projection, _PROJECTION_KEYS, optional=more, prefix="projection.")
+        check_keys(projection["input"], _INPUT_KEYS, prefix="projection.input.")
+        check_keys(record["output"], _OUTPUT_KEYS, prefix="output.")
+        if record["thickness"] is not None:
+            check_keys(record["thickness"], _THICKNESS_KEYS, prefix="thickness.")
+    with _naming(path, "its geometry cannot be used"):
         geometry = Geometry.from_dict(record["geometry"])
-    except (DRRError, TypeError, ValueError) as error:
-        raise ReadError(f"{path}: its geometry cannot be used: {error}") from None
     if repr(geometry) != record["geometry_repr"]:
         raise ReadError(
             f"{path}: geometry and geometry_repr differ, so one of them was edited; "
@@ -212,86 +204,27 @@ def load_record(path: str | Path) -> Record:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(
-            read_limited(path), object_pairs_hook=_unique_keys, parse_constant=_no_constant
-        )
+        record = read_json(path, most=MAX_BYTES)
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}; check the path") from None
-    except (ValueError, RecursionError) as error:
+    except DocumentError as error:
         raise ReadError(
             f"{path}: is not a JSON record ({error}); "
             "give the .json that was written beside an image"
         ) from None
     if not isinstance(record, dict):
         raise ReadError(
-            f"{path}: holds {_kind(record)}, not a record; "
+            f"{path}: holds {kind_of(record)}, not a record; "
             "give the .json that was written beside an image"
         )
     return record
 
 
-def read_limited(path: Path) -> bytes:
-    """The bytes of a file that holds a record or a geometry; `ValueError` for far too many.
-
-    They are counted while reading, since devices and pipes have no size to ask for.
-    """
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"more than {MAX_BYTES >> 20} MiB are too many for a record")
-    return content
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} occurs twice")
-    return values
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _check_keys(
-    values: Mapping[str, Any],
-    expected: Mapping[str, Any],
-    path: Path,
-    prefix: str,
-    optional: Mapping[str, Any] | None = None,
-) -> None:
-    """Refuse unknown and missing keys, and values of the wrong kind, by name."""
-    allowed = {**expected, **(optional or {})}
-    for key in values:
-        if key not in allowed:
-            raise ReadError(
-                f"{path}: unknown key {prefix + key!r}; remove it, or use the release that wrote it"
-            )
-    for key in expected:
-        if key not in values:
-            raise ReadError(f"{path}: the key {prefix + key!r} is missing; write the image again")
-    for key, value in values.items():
-        kinds = allowed[key] if isinstance(allowed[key], tuple) else (allowed[key],)
-        # JSON's true is a Python int.
-        wrong_bool = isinstance(value, bool) and bool not in kinds
-        if wrong_bool or not isinstance(value, kinds):
-            wanted = " or ".join(_JSON_NAMES[kind] for kind in kinds)
-            raise ReadError(f"{path}: {prefix + key!r} must be {wanted}, not {_kind(value)}")
-
-
-def _kind(value: Any) -> str:
-    return _JSON_NAMES.get(type(value), "a number")
-
-
 def _display(values: Mapping[str, Any] | None, path: Path) -> Display | None:
     if values is None:
         return None
-    try:
+    with _naming(path, "its display mapping cannot be used"):
         return display_from_dict(values)
-    except (DRRError, TypeError, ValueError) as error:
-        raise ReadError(f"{path}: its display mapping cannot be used: {error}") from None
 
 
 def _draw(values: Mapping[str, Any] | None, path: Path) -> Draw | None:
@@ -299,10 +232,20 @@ def _draw(values: Mapping[str, Any] | None, path: Path) -> Draw | None:
         return None
     from drr.randomisation import Draw
 
-    try:
+    with _naming(path, "its random effects cannot be used"):
         return Draw.from_dict(values)
-    except (DRRError, TypeError, ValueError) as error:
-        raise ReadError(f"{path}: its random effects cannot be used: {error}") from None
+
+
+@contextlib.contextmanager
+def _naming(path: Path, what: str = "") -> Iterator[None]:
+    """Turn what values of a record lead to, of whatever kind they are, into a `ReadError`."""
+    try:
+        yield
+    except ReadError:
+        raise
+    except (DRRError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        text = str(error) if isinstance(error, DRRError) else printable(error, most=200)
+        raise ReadError(f"{path}: {what}{': ' * bool(what)}{text}") from None
 
 
 def _labels(thickness: Mapping[str, Any] | None, path: Path) -> tuple[int, ...]:

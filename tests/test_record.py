@@ -191,7 +191,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(ReadError, match="too many for a record"):
+    with pytest.raises(ReadError, match="has more than 4 MiB"):
         load_record(path)
 
 

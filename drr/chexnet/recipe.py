@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,7 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from drr.errors import DRRError
+from drr.documents import parse_json, read_json
+from drr.errors import DocumentError, DRRError
 from drr.randomisation import policy as find_policy
 
 __all__ = ["RECIPES", "Recipe", "RecipeError", "find_recipe"]
@@ -211,10 +211,10 @@ def find_recipe(source: str | Path | Recipe | Mapping[str, Any]) -> Recipe:
         return Recipe.from_dict(source)
     if str(source) in RECIPES:
         text = (files("drr.chexnet") / "recipes" / f"{source}.json").read_text("utf-8")
-        return Recipe.from_dict(json.loads(text))
+        return Recipe.from_dict(parse_json(text))
     path = Path(source)
     try:
-        values = json.loads(path.read_text("utf-8"))
+        return Recipe.from_dict(read_json(path))
     except FileNotFoundError:
         near = difflib.get_close_matches(str(source), RECIPES, n=1)
         hint = f", did you mean {near[0]!r}" if near else ""
@@ -223,11 +223,7 @@ def find_recipe(source: str | Path | Recipe | Mapping[str, Any]) -> Recipe:
         ) from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise RecipeError(f"{path}: is not JSON ({error})") from None
-    try:
-        return Recipe.from_dict(values)
-    except RecipeError as error:
+    except (DocumentError, RecipeError) as error:
         raise RecipeError(f"{path}: {error}") from None
 
 

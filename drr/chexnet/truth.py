@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from drr.chexnet.metrics import EvaluationError
 from drr.chexnet.names import KNOWN_LABELS, find_column, is_frontal, nearest, patient_of, plain
 from drr.chexnet.predictions import PREFIX, name_column, read_npz, texts
+from drr.datasets.hdf5 import open_dataset, reading
 from drr.datasets.labels import ABSENT, CODES, NIH_LABELS, PRESENT, UNKNOWN, parse_label
+from drr.datasets.schema import DatasetError
 from drr.datasets.splits import check_leakage
 from drr.datasets.tables import Table, parse_age, parse_sex, read_table
 
@@ -321,10 +323,8 @@ def _read_npz(path: Path) -> Truth:
 
 
 def _read_hdf5(path: Path) -> Truth:
-    import h5py
-
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_dataset(path, everything=False) as file, reading(path):
             samples = file["samples"]
 
             def column(name: str) -> tuple[str, ...]:
@@ -340,7 +340,5 @@ def _read_hdf5(path: Path) -> Truth:
                 split=column("split"),
                 source=str(path),
             )
-    except (OSError, KeyError, AttributeError, TypeError) as error:
-        raise EvaluationError(
-            f"{path}: cannot be read as a data set of 'drr build' ({error})"
-        ) from None
+    except DatasetError as error:
+        raise EvaluationError(str(error)) from None

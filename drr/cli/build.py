@@ -17,7 +17,7 @@ import click
 from drr.cli.console import is_quiet, note, quiet_option
 from drr.cli.project import command as project_command
 from drr.cli.request import request_from_options
-from drr.errors import ReadError
+from drr.errors import DocumentError, ReadError, printable
 
 if TYPE_CHECKING:
     from drr.datasets.build import Progress, Result
@@ -47,8 +47,8 @@ def _from_file(context: click.Context, _parameter: click.Parameter, path: str | 
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ReadError(f"{path}: there is no option {key!r}{hint}")
         several = isinstance(value, list)
-        texts = [_plain(path, key, item) for item in (value if several else [value])]
         parameter = next(p for p in context.command.params if p.name == known[key])
+        texts = [_plain(path, key, item, parameter) for item in (value if several else [value])]
         many = bool(getattr(parameter, "multiple", False))
         if several and not many:
             raise ReadError(f"{path}: {key!r} takes one value, not a list")
@@ -64,42 +64,29 @@ def _spelled(parameter: click.Parameter) -> str:
     return longest.lstrip("-").replace("-", "_")
 
 
-def _plain(path: str, key: str, value: Any) -> Any:
-    if isinstance(value, bool | str):
+def _plain(path: str, key: str, value: Any, parameter: click.Parameter) -> Any:
+    if isinstance(value, bool) and getattr(parameter, "is_flag", False):
         return value
-    if isinstance(value, int | float):
+    if isinstance(value, str) and "\0" not in value:
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    raise ReadError(f"{path}: {key!r} is {value!r}; write it as on the command line")
+    shown = printable(repr(value), most=60)
+    raise ReadError(f"{path}: {key!r} is {shown}; write it as on the command line")
 
 
 def _load(path: Path) -> dict[str, Any]:
-    from drr.record import read_limited
+    from drr.documents import read_json, read_yaml
 
     try:
-        content = read_limited(path).decode("utf-8")
-        values = json.loads(content) if path.suffix.lower() == ".json" else _yaml(content)
+        values = read_json(path) if path.suffix.lower() == ".json" else read_yaml(path)
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}; check the path") from None
-    except (ValueError, RecursionError) as error:
-        text = " ".join(str(error).split())
-        raise ReadError(f"{path}: is neither YAML nor JSON: {text}") from None
+    except DocumentError as error:
+        raise ReadError(f"{path}: is neither YAML nor JSON: {error}") from None
     if not isinstance(values, dict):
         raise ReadError(f"{path}: holds no options; write one a line, such as 'look: film'")
     return {str(key).replace("-", "_"): value for key, value in values.items()}
-
-
-def _yaml(content: str) -> Any:
-    import yaml
-
-    try:
-        node = yaml.compose(content, Loader=yaml.SafeLoader)
-        if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value]
-            if twice := [key for key in keys if keys.count(key) > 1]:
-                raise ValueError(f"the key {twice[0]!r} occurs twice")
-        return yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
 
 
 @click.command("build", epilog="Not for diagnosis: radiographs made here are synthetic.")

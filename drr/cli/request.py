@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from drr.errors import GeometryError, PolicyError
+from drr.errors import DocumentError, GeometryError, PolicyError
 
 if TYPE_CHECKING:
     from drr.attenuation import Attenuation
@@ -234,21 +233,17 @@ def _policy(name: str | None) -> Policy | None:
     """A preset, or what a JSON file holds."""
     if name is None:
         return None
+    from drr.documents import read_json
     from drr.randomisation import policy
-    from drr.record import read_limited
 
     path = Path(name)
     if path.suffix.lower() != ".json":
         return policy(name)
     try:
-        values = json.loads(read_limited(path))
+        return policy(read_json(path))
     except OSError as error:
         raise PolicyError(f"{path}: cannot be read: {error.strerror}; check the path") from None
-    except (ValueError, RecursionError) as error:
-        raise PolicyError(f"{path}: is not JSON: {error}") from None
-    try:
-        return policy(values)
-    except PolicyError as error:
+    except (DocumentError, PolicyError) as error:
         raise PolicyError(f"{path}: {error}") from None
 
 
@@ -260,15 +255,15 @@ def load_geometry(path: Path) -> Geometry:
     GeometryError
         When the file is not there or does not hold one.
     """
+    from drr.documents import read_json
     from drr.geometry import Geometry
-    from drr.record import read_limited
 
     try:
-        values = json.loads(read_limited(path))
+        values = read_json(path)
     except OSError as error:
         raise GeometryError(f"{path}: cannot be read: {error.strerror}; check the path") from None
-    except (ValueError, RecursionError) as error:
-        raise GeometryError(f"{path}: is not JSON: {error}") from None
+    except DocumentError as error:
+        raise GeometryError(f"{path}: {error}") from None
     if isinstance(values, dict) and isinstance(values.get("geometry"), dict):
         values = values["geometry"]
     if not isinstance(values, dict):
