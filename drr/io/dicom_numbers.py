@@ -49,7 +49,7 @@ def numbers(dataset: Dataset, keyword: str, name: str) -> list[float]:
     if isinstance(raw, str):  # several values in an element whose VR has one
         raw = raw.split("\\")
     values = list(raw) if isinstance(raw, (list, tuple)) or hasattr(raw, "append") else [raw]
-    found = []
+    found: list[float] = []
     for value in values:
         if (read := number(value)) is None:
             written = printable(getattr(value, "original_string", value), most=40)
@@ -57,4 +57,6 @@ def numbers(dataset: Dataset, keyword: str, name: str) -> list[float]:
                 f"{name}: {keyword} holds what is no number ({written!r}); repair the header"
             )
         found.append(read)
+    if not found:
+        raise ReadError(f"{name}: {keyword} is missing; repair the header")
     return found
