@@ -350,6 +350,31 @@ def test_other_quantities_are_no_hu(
         assert verdict.summary.startswith(f"The rescale type is {kind} ({meaning}), not HU.")
 
 
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("lost", [["RescaleIntercept"], ["RescaleSlope", "RescaleIntercept"]])
+def test_a_slice_that_lost_its_rescale(
+    tmp_path: Path, pixels: np.ndarray, lost: list[str], empty: bool
+) -> None:
+    """It would be 1024 HU brighter than the others."""
+
+    def edit(k: int, dataset: Dataset) -> None:
+        for keyword in lost if k == 3 else []:
+            if empty:
+                setattr(dataset, keyword, None)
+            else:
+                delattr(dataset, keyword)
+
+    folder = save_series(tmp_path / "scan", pixels, edit=edit)
+    fails(folder, "RescaleIntercept .* in some slices and missing in others")
+
+
+def test_empty_rescale_is_said(tmp_path: Path, pixels: np.ndarray) -> None:
+    lost = {"RescaleSlope": "", "RescaleIntercept": ""}
+    volume = drr.read(save_series(tmp_path / "scan", pixels, **lost))
+    np.testing.assert_array_equal(volume.hu, pixels)
+    assert any("no rescale slope" in note for note in volume.notes)
+
+
 @pytest.mark.parametrize("kind", ["HU", "hu", "US", "", "HU_MOD"])
 def test_rescale_types_of_hu(tmp_path: Path, pixels: np.ndarray, kind: str) -> None:
     folder = save_series(tmp_path / "scan", pixels, RescaleType=kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -135,7 +136,7 @@ def _assemble(path: Path, frames: list[Frame], *, limit: int, threads: int | Non
         hu,
         affine,
         "DICOM, enhanced multi-frame" if multiframe else "DICOM",
-        notes=notes + stack.notes + _value_notes(frames[0].header.dataset) + more,
+        notes=notes + stack.notes + _value_notes(frames[0]) + more,
         identifiers=_identifiers(frames[0].header.dataset),
         digests=digests,
         not_hu=not_hu,
@@ -152,6 +153,7 @@ def _slices(
         frames = choose_acquisition(path, frames, acquisition)
     frames, more = one_geometry(path, frames)
     notes += more
+    _check_rescale(path, frames)
     if lost:
         notes += (f"{lost} images without a position in the patient were left out.",)
     references = {text(frame.header.dataset, "FrameOfReferenceUID") for frame in frames}
@@ -164,6 +166,19 @@ def _slices(
     return frames, notes + tuple(dict.fromkeys(note for f in frames for note in f.assumed))
 
 
+def _check_rescale(path: Path, frames: list[Frame]) -> None:
+    """Refuse slices of which some lost what makes HU of them: they would be brighter or darker."""
+    usual = Counter(frame.rescale for frame in frames).most_common(1)[0][0]
+    for frame in frames:
+        if frame.rescale != usual:
+            lost = set(usual) ^ set(frame.rescale)
+            raise ReadError(
+                f"{path}: {frame.header.source.label}: {' and '.join(sorted(lost))} "
+                f"{'is' if len(lost) == 1 else 'are'} in some slices and missing in others; "
+                "repair the headers or copy the files again"
+            )
+
+
 def _instance_numbers(frames: list[Frame]) -> NDArray[np.int64] | None:
     """Instance numbers of plain slices; None unless each has another one."""
     numbers = [integer(frame.header.dataset, "InstanceNumber", -1) for frame in frames]
@@ -173,10 +188,10 @@ def _instance_numbers(frames: list[Frame]) -> NDArray[np.int64] | None:
     return np.array(numbers, np.int64)
 
 
-def _value_notes(dataset: Dataset) -> tuple[str, ...]:
+def _value_notes(frame: Frame) -> tuple[str, ...]:
+    dataset = frame.header.dataset
     notes: tuple[str, ...] = ()
-    rescaled = "RescaleIntercept" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
-    if not rescaled:
+    if not frame.rescale:
         notes += ("The slices have no rescale slope and intercept; values were taken as HU.",)
     if padding := text(dataset, "PixelPaddingValue"):
         notes += (f"The stored padding value is {padding}.",)

@@ -41,6 +41,7 @@ class Frame:
     spacing: tuple[float, float]  # mm between rows, mm between columns
     slope: float
     intercept: float
+    rescale: tuple[str, ...]  # which of slope and intercept the header has; the others are 1 and 0
     rescale_type: str  # of the values, as the header has it; mostly empty or HU
     content: Dataset  # has what distinguishes it from others at its place, such as acquisitions
     assumed: tuple[str, ...] = ()  # sentences on what its header does not say, or says oddly
@@ -190,7 +191,7 @@ def _frame(
         spacing, assumed = 2 * spacing, (*assumed, ONE_SPACING)
     if "ModalityLUTSequence" in header.dataset:
         raise ReadError(f"{name}: its HU come from a lookup table, which CT does not use")
-    slope, intercept = _rescale(places.values, name)
+    rescale = _rescale(places.values, name)
     position = _vector(places.position, "ImagePositionPatient", 3, name)
     if _has_commas(places):
         assumed += (COMMA,)
@@ -202,8 +203,9 @@ def _frame(
         along_row=along_row,
         along_column=along_column,
         spacing=(spacing[0], spacing[1]),
-        slope=slope,
-        intercept=intercept,
+        slope=rescale.get("RescaleSlope", 1.0),
+        intercept=rescale.get("RescaleIntercept", 0.0),
+        rescale=tuple(rescale),
         rescale_type="" if places.values is None else text(places.values, "RescaleType").upper(),
         content=content,
         assumed=assumed,
@@ -252,10 +254,10 @@ def _spacing(header: Header, measures: Dataset, name: str) -> list[float]:
     return spacing
 
 
-def _rescale(values: Dataset | None, name: str) -> tuple[float, float]:
-    """Slope and intercept."""
-    found = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
-    for keyword in found:
+def _rescale(values: Dataset | None, name: str) -> dict[str, float]:
+    """Slope and intercept, by keyword, where they are there and not empty."""
+    found = {}
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
         raw = None if values is None else values.get(keyword)
         if values is None or raw is None or raw == "":
             continue
@@ -265,7 +267,7 @@ def _rescale(values: Dataset | None, name: str) -> tuple[float, float]:
                 "decimal comma; repair it"
             )
         found[keyword] = float(_vector(values, keyword, 1, name)[0])
-    return found["RescaleSlope"], found["RescaleIntercept"]
+    return found
 
 
 def _vector(dataset: Dataset, keyword: str, count: int, name: str) -> NDArray[np.float64]:
