@@ -31,7 +31,7 @@ from drr.datasets.schema import (
 )
 from drr.datasets.study import Problem
 from drr.errors import WriteError
-from drr.record import NOTICE
+from drr.record import NOTICE, salted, unlinked
 
 if TYPE_CHECKING:
     import h5py
@@ -51,7 +51,12 @@ class _Found:
 
 
 def assemble(
-    plan: Plan, paths: Sequence[Path], out: Path, *, killed: Mapping[int, str]
+    plan: Plan,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    killed: Mapping[int, str],
+    salt: bytes | None = None,
 ) -> tuple[str, int]:
     """Write the file of a plan whose parts are all there.
 
@@ -61,6 +66,8 @@ def assemble(
         Of each study's part.
     killed
         Reasons of the studies that have no part, by their place in the plan.
+    salt
+        Mixed into digests of the CTs, where nobody is to know the CTs by them.
 
     Returns
     -------
@@ -75,7 +82,7 @@ def assemble(
     _check_space(paths, found.indices, out)
     part = out.with_name(f".{out.name}.assembling")
     try:
-        digest = _write(plan, paths, found, part)
+        digest = _write(plan, paths, found, part, salt)
         _to_disk(part)
         os.replace(part, out)
     except BaseException as error:
@@ -146,7 +153,9 @@ def _like(dataset: h5py.Dataset) -> dict[str, Any]:
     return options
 
 
-def _write(plan: Plan, paths: Sequence[Path], found: _Found, target: Path) -> str:
+def _write(
+    plan: Plan, paths: Sequence[Path], found: _Found, target: Path, salt: bytes | None
+) -> str:
     import h5py
 
     with h5py.File(target, "w") as file:
@@ -162,13 +171,13 @@ def _write(plan: Plan, paths: Sequence[Path], found: _Found, target: Path) -> st
             for name in ("notes", "source_sha256", "voxels_sha256"):
                 _put(file, f"samples/{name}", "text", [])
             file.create_group("views")
-        _copy(file, paths, found)
+        _copy(file, paths, found, salt)
         digest = content_digest(file)
         file.attrs["content_sha256"] = digest
     return digest
 
 
-def _copy(file: h5py.File, paths: Sequence[Path], found: _Found) -> None:
+def _copy(file: h5py.File, paths: Sequence[Path], found: _Found, salt: bytes | None) -> None:
     """Everything that parts hold, row after row; images as they were compressed."""
     count = len(found.indices)
     for name, like in found.columns.items():
@@ -185,7 +194,25 @@ def _copy(file: h5py.File, paths: Sequence[Path], found: _Found) -> None:
                 for name in images:
                     _copy_chunks(part[name].id, file[name].id, row)
         for name in columns:
+            if salt is not None:
+                values[name] = [_unlinked(name, value, salt) for value in values[name]]
             file[name][start : start + len(block)] = values[name]
+
+
+def _unlinked(column: str, value: Any, salt: bytes) -> Any:
+    """A value without what tells the CT to whoever has it: its digests are mixed with the salt."""
+    last = column.rsplit("/", 1)[-1]
+    if last in ("source_sha256", "voxels_sha256"):
+        return salted(_text(value), salt)
+    if last != "record":
+        return value
+    record = json.loads(value)
+    record["projection"] = unlinked(record["projection"], salt)
+    return json.dumps(record, sort_keys=True, allow_nan=False)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _copy_chunks(source: Any, target: Any, row: int) -> None:

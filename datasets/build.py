@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from drr.datasets.assemble import assemble, plan_of
 from drr.datasets.part import Outcome, is_finished, make_part, open_part
 from drr.datasets.plan import Plan
 from drr.datasets.pools import LOST, DaskPool, LocalPool, Pool, available_workers
+from drr.datasets.pseudonyms import Key, hides_names, key_beside, open_key, pseudonymised
 from drr.datasets.schema import DatasetError
+from drr.errors import printable
 from drr.io.atomic import refuse_existing
 
 __all__ = ["BuildError", "Progress", "Result", "build", "parts_folder", "rehearse"]
@@ -105,6 +107,7 @@ def build(
     retry: bool = False,
     keep_parts: bool = False,
     force: bool = False,
+    key: str | Path | None = None,
     report: Callable[[Progress], object] = lambda _: None,
 ) -> Result:
     """Build a data set's file, or finish one that was begun.
@@ -131,6 +134,9 @@ def build(
         Leave the parts, for a plan with more studies.
     force
         Replace a file of another plan.
+    key
+        File with the key of pseudonyms, for a cohort that hides names and for what is unlinkable;
+        `OUT.key.csv` by default. It is made where it is not there (`drr.datasets.pseudonyms`).
     report
         Is told of every step.
 
@@ -148,9 +154,14 @@ def build(
     if not plan.cohort.studies:
         raise DatasetError("the source has no CT that can be used; see its problems")
     _check_free(out, plan)
+    secret = _secret(plan, out, key, force=force)
+    if secret is not None:
+        plan = replace(plan, cohort=pseudonymised(plan.cohort, secret))
     refuse_existing([out], force=force or plan_of(out) == plan.digest)
     parts = parts_folder(out)
     with _locked(parts), _Log(_log_file(out)) as log:
+        if secret is not None:
+            secret.save()
         if plan_of(out) == plan.digest and not retry:
             result = _finished(out, plan)
         else:
@@ -160,7 +171,8 @@ def build(
             if ledger.left:
                 made = _make_parts(plan, ledger, workers, scheduler)
             log("assemble", studies=len(plan.cohort))
-            digest, samples = assemble(plan, paths, out, killed=ledger.killed)
+            salt = secret.salt if secret is not None and plan.configuration.unlinkable else None
+            digest, samples = assemble(plan, paths, out, killed=ledger.killed, salt=salt)
             result = Result(
                 path=out,
                 digest=digest,
@@ -214,6 +226,19 @@ def part_paths(plan: Plan, parts: Path) -> list[Path]:
     return [parts / key[:2] / f"{key}.h5" for key in plan.keys]
 
 
+def _secret(plan: Plan, out: Path, key: str | Path | None, *, force: bool) -> Key | None:
+    """The key of what is not to be told, or None where there is nothing to hide."""
+    if not (hides_names(plan.cohort) or plan.configuration.unlinkable):
+        return None
+    secret = open_key(key_beside(out) if key is None else key)
+    if secret.is_new and plan_of(out) is not None and not force:
+        raise DatasetError(
+            f"{secret.path}: is missing, so that pseudonyms would be others than those of "
+            f"{out.name}; put it back, or give it with --key; --force builds anew with others"
+        )
+    return secret
+
+
 def _log_file(out: Path) -> Path:
     return out.with_name(f"{out.name}.log")
 
@@ -221,10 +246,10 @@ def _log_file(out: Path) -> Path:
 def _check_free(out: Path, plan: Plan) -> None:
     """The output must not lie where the source's files would be replaced."""
     for study in plan.cohort.studies:
-        if out.name == Path(study.path).name and out.exists():
-            source = plan.cohort.root / study.path
-            if source.exists() and os.path.samefile(out, source):
-                raise DatasetError(f"{out}: is a CT of the source; choose another output")
+        source = study.file(plan.cohort.root)
+        same = out.name == source.name and out.exists() and source.exists()
+        if same and os.path.samefile(out, source):
+            raise DatasetError(f"{out}: is a CT of the source; choose another output")
 
 
 def _finished(out: Path, plan: Plan) -> Result:
@@ -275,8 +300,12 @@ class _Ledger:
 
     def tell(self, message: str = "", index: int | None = None) -> None:
         if message:
-            sample = None if index is None else self.plan.cohort.studies[index].sample
-            self.log("note", sample=sample, message=message)
+            study = None if index is None else self.plan.cohort.studies[index]
+            self.log("note", sample=study and study.sample, message=message)
+            if study is not None and study.place is not None:
+                # To the user, and to nobody else: the log may travel.
+                shown = f"{study.sample} ({printable(study.place.path)})"
+                message = message.replace(study.sample, shown, 1)
         before = getattr(self, "before", 0)
         self._report(
             Progress(
@@ -307,7 +336,8 @@ class _Ledger:
         if not outcome.lasting:
             self.killed[index] = outcome.reason
         self._failed += 1
-        self.tell(f"{sample}: {outcome.reason}")
+        reason = outcome.reason.removeprefix(f"{sample}: ")
+        self.tell(f"{sample}: {reason}", index)
         self._stop_if_bad()
 
     def death(self, index: int, deaths: int) -> bool:

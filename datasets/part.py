@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.datasets.plan import Configuration
+from drr.datasets.public_text import message_of, public_text
 from drr.datasets.schema import (
     DatasetError,
     image_options,
@@ -32,7 +33,7 @@ from drr.datasets.schema import (
     text_dtype,
 )
 from drr.datasets.study import Study, read_volume
-from drr.errors import DRRError
+from drr.errors import DRRError, printable
 from drr.io.atomic import write_files
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ __all__ = [
     "make_part",
     "open_part",
 ]
+
+LONGEST_TRACE = 60
+"""Last lines of a traceback that the log keeps."""
 
 _VECTORS = ("source", "direction", "detector_center", "u", "v")
 
@@ -182,11 +186,14 @@ def make_part(
         reason = "not enough memory for this CT; build again with fewer workers"
         lasting = False
     except DRRError as error:
-        reason = str(error)
+        reason = message_of(error)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}; this is a bug in drr, please report it"
         trace = traceback.format_exc()
-    reason = _without_root(reason, root)
+    if reason:
+        reason = printable(public_text(reason, study, root))
+        lines = trace.splitlines()
+        trace = "\n".join(public_text(line, study, root) for line in lines[-LONGEST_TRACE:])
     seconds = dict(made.seconds) if made else {"failed": time.perf_counter() - start}
     size = 0
     if lasting:
@@ -226,12 +233,13 @@ def make(
     from drr.preparation import prepare
 
     clock = _Clock()
-    source = _source_digest(Path(root, study.path))
+    source = _source_digest(study.file(root))
     clock.lap("hash")
     mask = None
-    if configuration.masks and study.segmentation is not None:
+    segmentation = study.segmentation_file(root)
+    if configuration.masks and segmentation is not None:
         # First: a wrong one is then told before the long part.
-        mask = read(Path(root, study.segmentation), threads=threads)
+        mask = read(segmentation, threads=threads)
     volume = read_volume(study, root, threads=threads)
     voxels = volume.sha256
     clock.lap("read")
@@ -250,7 +258,7 @@ def make(
     clock.lap("project")
     return Made(
         views=views,
-        notes=tuple(dict.fromkeys(_without_root(note, root) for note in notes)),
+        notes=tuple(dict.fromkeys(public_text(note, study, root) for note in notes)),
         source_sha256=source,
         voxels_sha256=voxels,
         seconds=clock.seconds,
@@ -269,8 +277,8 @@ def fingerprint(study: Study, root: str | Path) -> str:
     """
     found = []
     try:
-        for path in (study.path, study.segmentation):
-            for file in () if path is None else _files(Path(root, path)):
+        for path in (study.file(root), study.segmentation_file(root)):
+            for file in () if path is None else _files(path):
                 status = file.stat()
                 found.append((file.name, status.st_size, status.st_mtime_ns))
     except OSError as error:
@@ -461,13 +469,6 @@ def _file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _without_root(text: str, root: str | Path) -> str:
-    """Where the source lies is nobody's business."""
-    for place in {str(root), str(Path(root)), str(Path(root).resolve())} - {".", "/", ""}:
-        text = text.replace(f"{place}{os.sep}", "").replace(place, "the source")
-    return text
 
 
 def _most_memory() -> int:

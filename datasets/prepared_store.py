@@ -46,9 +46,11 @@ from drr.datasets.prepared_files import (
     read_anatomy,
     read_index,
 )
+from drr.datasets.pseudonyms import hides_names, key_beside, open_key, pseudonymised
+from drr.datasets.public_text import message_of, public_text
 from drr.datasets.schema import DatasetError
 from drr.datasets.study import Cohort, Study, read_volume
-from drr.errors import DRRError, WriteError
+from drr.errors import DRRError, WriteError, printable
 from drr.extension import Extension
 from drr.io.atomic import write_files
 from drr.masks import check_mask
@@ -177,6 +179,7 @@ def prepare_store(
     beyond: bool = True,
     read: Read | None = None,
     threads: int | None = None,
+    key: str | Path | None = None,
     advance: Callable[[int], object] = lambda _: None,
 ) -> PreparedStore:
     """Prepare every scan of a cohort into a folder; a bad scan is recorded and left out.
@@ -197,6 +200,9 @@ def prepare_store(
         Gives a study's scan and its segmentation (or None); by default they are read from files.
     threads
         CPU threads; all available ones by default.
+    key
+        File with the key of pseudonyms, for a cohort that hides names; `FOLDER.key.csv` by default
+        (`drr.datasets.pseudonyms`).
     advance
         Called with 1 after every scan.
 
@@ -211,12 +217,17 @@ def prepare_store(
         raise DatasetError(f"spacing is mm above zero, got {spacing!r}")
     folder = Path(folder)
     options = {"spacing": spacing, "clean": bool(clean), "beyond": bool(beyond)}
+    secret = open_key(key_beside(folder) if key is None else key) if hides_names(cohort) else None
+    if secret is not None:
+        cohort = pseudonymised(cohort, secret)
     _make_folder(folder)
+    if secret is not None:
+        secret.save()
     entries: list[Entry] = []
     failures: dict[str, str] = {}
     for study in cohort.studies:
-        key = _key(study, options)
-        entry = _finished(folder / study.sample, key)
+        made_from = _key(study, options)
+        entry = _finished(folder / study.sample, made_from)
         if entry is None:
             try:
                 volume, mask = read(study) if read else _read(study, cohort.root)
@@ -226,10 +237,13 @@ def prepare_store(
             except WriteError:
                 raise
             except (DRRError, MemoryError) as error:
-                failures[study.sample] = str(error) or "not enough memory"
+                reason = message_of(error) or "not enough memory"
+                failures[study.sample] = printable(public_text(reason, study, cohort.root))
                 advance(1)
                 continue
-            entry = _write_scan(folder, study, key, ready, mask, spacing, len(cohort.label_names))
+            notes = tuple(public_text(note, study, cohort.root) for note in ready.notes)
+            labels = len(cohort.label_names)
+            entry = _write_scan(folder, study, made_from, ready, notes, mask, spacing, labels)
         entries.append(entry)
         advance(1)
     if not entries:
@@ -252,11 +266,12 @@ def prepare_store(
 
 def _read(study: Study, root: Path) -> tuple[Volume, Volume | None]:
     volume = read_volume(study, root)
-    if study.segmentation is None:
+    segmentation = study.segmentation_file(root)
+    if segmentation is None:
         return volume, None
     from drr.io.read import read
 
-    return volume, read(root / study.segmentation)
+    return volume, read(segmentation)
 
 
 def _write_scan(
@@ -264,6 +279,7 @@ def _write_scan(
     study: Study,
     key: str,
     ready: Prepared,
+    notes: tuple[str, ...],
     mask: Volume | None,
     spacing: float | None,
     label_count: int,
@@ -292,7 +308,7 @@ def _write_scan(
         extension=None if ready.extension is None else ready.extension.to_dict(),
         mask_affine=None if small is None else tuple(tuple(row) for row in small.affine.tolist()),
         files={name: (len(c), hashlib.sha256(c).hexdigest()) for name, c in contents.items()},
-        notes=(*ready.notes, note) if note else ready.notes,
+        notes=(*notes, note) if note else notes,
     )
     contents["entry.json"] = (json.dumps(entry.to_dict(), indent=1) + "\n").encode()
     part, final = folder / f".{study.sample}.part", folder / study.sample
