@@ -231,7 +231,8 @@ def _secret(plan: Plan, out: Path, key: str | Path | None, *, force: bool) -> Ke
     if not (hides_names(plan.cohort) or plan.configuration.unlinkable):
         return None
     secret = open_key(key_beside(out) if key is None else key)
-    if secret.is_new and plan_of(out) is not None and not force:
+    begun = plan_of(out) is not None or any(parts_folder(out).glob("*/*.h5"))
+    if secret.is_new and begun and not force:
         raise DatasetError(
             f"{secret.path}: is missing, so that pseudonyms would be others than those of "
             f"{out.name}; put it back, or give it with --key; --force builds anew with others"

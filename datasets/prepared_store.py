@@ -46,7 +46,7 @@ from drr.datasets.prepared_files import (
     read_anatomy,
     read_index,
 )
-from drr.datasets.pseudonyms import hides_names, key_beside, open_key, pseudonymised
+from drr.datasets.pseudonyms import Key, hides_names, key_beside, open_key, pseudonymised
 from drr.datasets.public_text import message_of, public_text
 from drr.datasets.schema import DatasetError
 from drr.datasets.study import Cohort, Study, read_volume
@@ -217,7 +217,7 @@ def prepare_store(
         raise DatasetError(f"spacing is mm above zero, got {spacing!r}")
     folder = Path(folder)
     options = {"spacing": spacing, "clean": bool(clean), "beyond": bool(beyond)}
-    secret = open_key(key_beside(folder) if key is None else key) if hides_names(cohort) else None
+    secret = _secret(cohort, folder, key)
     if secret is not None:
         cohort = pseudonymised(cohort, secret)
     _make_folder(folder)
@@ -262,6 +262,19 @@ def prepare_store(
     }
     write_files({folder / INDEX: (json.dumps(index, indent=1) + "\n").encode()}, force=True)
     return PreparedStore(folder)
+
+
+def _secret(cohort: Cohort, folder: Path, key: str | Path | None) -> Key | None:
+    """The key of a cohort's pseudonyms, or None where it hides no names."""
+    if not hides_names(cohort):
+        return None
+    secret = open_key(key_beside(folder) if key is None else key)
+    if secret.is_new and any(folder.glob("*/entry.json")):
+        raise DatasetError(
+            f"{secret.path}: is missing, so that pseudonyms would be others than those of the "
+            f"scans in {folder}; put it back, give it with --key, or choose a new folder"
+        )
+    return secret
 
 
 def _read(study: Study, root: Path) -> tuple[Volume, Volume | None]:

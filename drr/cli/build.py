@@ -228,7 +228,7 @@ def command(
         display.close()
     if hides_names(cohort):
         key = options["key"] or f"{out}.key.csv"
-        note(f"{key} tells whose the pseudonyms are; keep it, and apart from the data set")
+        note(f"{key} has the paths of the CTs; keep it, and apart from the data set")
     _conclude(result, as_json)
 
 

@@ -55,7 +55,7 @@ def command(
         return
     if output is None:
         raise click.UsageError("give the folder of the store: -o FOLDER")
-    from drr.datasets.pseudonyms import key_beside, read_places
+    from drr.datasets.pseudonyms import hides_names, key_beside, read_places
     from drr.datasets.source import open_source
 
     cohort = open_source(source, keep_names=keep_names)
@@ -72,9 +72,15 @@ def command(
         )
     for problem in cohort.problems:
         note(str(problem))
-    places = read_places(key or key_beside(output))
+    # Where they are is for the user alone.
+    places = read_places(key or key_beside(output)) if hides_names(cohort) else {}
     for name, reason in store.failures.items():
         shown = f"{name} ({places[name].path})" if name in places else name
+        reason = reason.removeprefix(f"{name}: ")
         note(f"{shown} was left out: {reason}")
+    if hides_names(cohort):
+        note(
+            f"{key or f'{output}.key.csv'} has the paths of the scans; keep it, and apart from them"
+        )
     if not is_quiet():
         click.echo(f"{output}: {len(store)} of {len(cohort)} scans, {store.bytes / 1e6:.0f} MB")
