@@ -9,7 +9,9 @@ import pytest
 
 from drr.spreadsheet import csv_text, quoted, unquoted
 
+NUMBERS = ("-1.5", "+3", "1e5", "-.5")
 CELLS = [
+    *NUMBERS,
     *(
         "=1+1",
         "+a",
@@ -24,7 +26,7 @@ CELLS = [
         "=",
         "- no",
     ),
-    *("'=1", "''=1", "'", "'a", "a=b", "", " =1", "-1.5", "+3", "1e5", "-.5", "-1.5.2", "-inf"),
+    *("'=1", "''=1", "'", "'a", "a=b", "", " =1", "-1.5.2", "-inf"),
     *("-1e", "--1", '"=1"', "a,b", 'a"b', "a\r\nb", "ä", "-1²", "-١"),
 ]
 
@@ -40,11 +42,8 @@ def test_cells_come_back(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_nothing_is_run(cell: str) -> None:
-    written = str(quoted(cell))
-    try:
-        float(written) if written.isascii() and written != "-inf" else float("")
-    except ValueError:
-        assert written[:1] not in tuple("=+-@\t\r\n＝＋－＠")
+    if cell not in NUMBERS:
+        assert not str(quoted(cell)).startswith(tuple("=+-@\t\r\n＝＋－＠"))
 
 
 def test_numbers_stay_numbers() -> None:
