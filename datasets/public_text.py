@@ -89,7 +89,8 @@ def without_names(text: str, paths: Iterable[str], *, stand_in: str) -> str:
     for start in range(0, len(ordered), 500):
         some = "|".join(map(re.escape, ordered[start : start + 500]))
         text = re.sub(rf"(?<!\w)({some})(?!\w)", lambda _: stand_in, text)
-    return _mended(text, ordered)
+    # A file in a folder: both are called the same now.
+    return _mended(text, ordered).replace(f"{stand_in}: {stand_in}: ", f"{stand_in}: ")
 
 
 def _without_root(text: str, root: str | Path) -> str:
