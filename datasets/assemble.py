@@ -92,6 +92,7 @@ def assemble(
     *,
     killed: Mapping[int, str],
     kept: Kept | None = None,
+    salt: bytes | None = None,
 ) -> tuple[str, int]:
     """Write the file of a plan of which everything is there.
 
@@ -103,6 +104,8 @@ def assemble(
         Reasons of the studies that have no part, by their place in the plan.
     kept
         What a finished file gives, which may be the one that is replaced; these need no part.
+    salt
+        Mixed into digests of the CTs, where nobody is to know the CTs by them.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def assemble(
             sources = Sources(paths=paths, rows=kept.rows if kept else {}, finished=old)
             found = _examine(sources, killed, kept, plan.configuration.compression)
             _check_space(sources, found.indices, out)
-            digest = _write(plan, found, sources, part)
+            digest = _write(plan, found, sources, part, salt)
         _to_disk(part)
         os.replace(part, out)
     except BaseException as error:
@@ -181,7 +184,7 @@ def _odd(part: h5py.File, found: _Found) -> str:
     return ""
 
 
-def _write(plan: Plan, found: _Found, sources: Sources, target: Path) -> str:
+def _write(plan: Plan, found: _Found, sources: Sources, target: Path, salt: bytes | None) -> str:
     import h5py
 
     # New, so never through a link; and by nobody else, so without HDF5's lock.
@@ -198,7 +201,7 @@ def _write(plan: Plan, found: _Found, sources: Sources, target: Path) -> str:
             for name in _PART_COLUMNS:
                 _put(file, name, "text", [])
             file.create_group("views")
-        copy_rows(file, found.columns, found.indices, sources)
+        copy_rows(file, found.columns, found.indices, sources, salt=salt)
         digest = content_digest(file)
         file.attrs["content_sha256"] = digest
     return digest

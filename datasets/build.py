@@ -12,12 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from drr.datasets.assemble import assemble
-from drr.datasets.finished import check_output, find_finished
+from drr.datasets.finished import Finished, check_output, find_finished, is_data_set
 from drr.datasets.ledger import BuildError, Ledger, Log, Progress
 from drr.datasets.part import make_part
 from drr.datasets.parts_folder import clear_parts, locked_parts, part_paths, parts_folder
@@ -30,6 +30,7 @@ from drr.datasets.pools import (
     WorkerKilledError,
     available_workers,
 )
+from drr.datasets.pseudonyms import Key, hides_names, key_beside, open_key, pseudonymised
 from drr.datasets.schema import DatasetError
 
 __all__ = ["BuildError", "Progress", "Result", "build", "parts_folder", "rehearse"]
@@ -74,6 +75,7 @@ def build(
     retry: bool = False,
     keep_parts: bool = False,
     force: bool = False,
+    key: str | Path | None = None,
     report: Callable[[Progress], object] = lambda _: None,
 ) -> Result:
     """Build a data set's file, finish one that was begun, or bring a finished one up to date.
@@ -105,6 +107,9 @@ def build(
         Leave the parts, for a plan with more studies.
     force
         Replace a file that was built otherwise, or whose samples this plan would lose.
+    key
+        File with the key of pseudonyms, for a cohort that hides names and for what is unlinkable;
+        `OUT.key.csv` by default. It is made where it is not there (`drr.datasets.pseudonyms`).
     report
         Is told of every step.
 
@@ -122,12 +127,17 @@ def build(
     if not plan.cohort.studies:
         raise DatasetError("the source has no CT that can be used; see its problems")
     _check_free(out, plan)
-    check_output(out, plan, find_finished(out, plan), force=force)
+    secret = _secret(plan, out, key, force=force)
+    if secret is not None:
+        plan = replace(plan, cohort=pseudonymised(plan.cohort, secret))
+    check_output(out, plan, _finished(out, plan, secret), force=force)
     parts = parts_folder(out)
     with locked_parts(parts), Log(_log_file(out)) as log:
         # Again: whoever had the lock may have written it.
-        finished = find_finished(out, plan)
+        finished = _finished(out, plan, secret)
         check_output(out, plan, finished, force=force)
+        if secret is not None:
+            secret.save()
         ledger = Ledger(
             plan,
             part_paths(plan.keys, parts),
@@ -138,7 +148,8 @@ def build(
             max_failures=max_failures,
             start=start,
         )
-        digest = _complete(ledger, out, workers, scheduler)
+        salt = secret.salt if secret is not None and plan.configuration.unlinkable else None
+        digest = _complete(ledger, out, workers, scheduler, salt=salt)
         found = find_finished(out, plan)
         if found is None or found.digest != digest:
             raise BuildError(f"{out}: is not what was written; is its disk sound?")
@@ -187,6 +198,25 @@ def rehearse(plan: Plan, *, tries: int = 3, threads: int = 1) -> dict[str, Any]:
     return {"seconds": {}, "bytes": 0, "total_bytes": 0, "memory": 0, "failures": failures}
 
 
+def _secret(plan: Plan, out: Path, key: str | Path | None, *, force: bool) -> Key | None:
+    """The key of what is not to be told, or None where there is nothing to hide."""
+    if not (hides_names(plan.cohort) or plan.configuration.unlinkable):
+        return None
+    secret = open_key(key_beside(out) if key is None else key)
+    begun = is_data_set(out) or any(parts_folder(out).glob("*/*.h5"))
+    if secret.is_new and begun and not force:
+        raise DatasetError(
+            f"{secret.path}: is missing, so that pseudonyms would be others than those of "
+            f"{out.name}; put it back, or give it with --key; --force builds anew with others"
+        )
+    return secret
+
+
+def _finished(out: Path, plan: Plan, secret: Key | None) -> Finished | None:
+    """What an earlier run left that can be taken over: nothing made with a key that is lost."""
+    return None if secret is not None and secret.is_new else find_finished(out, plan)
+
+
 def _log_file(out: Path) -> Path:
     return out.with_name(f"{out.name}.log")
 
@@ -194,13 +224,15 @@ def _log_file(out: Path) -> Path:
 def _check_free(out: Path, plan: Plan) -> None:
     """The output must not lie where the source's files would be replaced."""
     for study in plan.cohort.studies:
-        if out.name == Path(study.path).name and out.exists():
-            source = plan.cohort.root / study.path
-            if source.exists() and os.path.samefile(out, source):
-                raise DatasetError(f"{out}: is a CT of the source; choose another output")
+        source = study.file(plan.cohort.root)
+        same = out.name == source.name and out.exists() and source.exists()
+        if same and os.path.samefile(out, source):
+            raise DatasetError(f"{out}: is a CT of the source; choose another output")
 
 
-def _complete(ledger: Ledger, out: Path, workers: int | None, scheduler: str | None) -> str:
+def _complete(
+    ledger: Ledger, out: Path, workers: int | None, scheduler: str | None, *, salt: bytes | None
+) -> str:
     """Make what is left and write the file, unless it is as it should be; its digest."""
     if ledger.left:
         _make_parts(ledger, workers, scheduler)
@@ -210,7 +242,7 @@ def _complete(ledger: Ledger, out: Path, workers: int | None, scheduler: str | N
         _make_parts(ledger, workers, scheduler)
     plan = ledger.plan
     ledger.log("assemble", studies=len(plan.cohort))
-    digest, _ = assemble(plan, ledger.paths, out, killed=ledger.killed, kept=ledger.kept)
+    digest, _ = assemble(plan, ledger.paths, out, killed=ledger.killed, kept=ledger.kept, salt=salt)
     return digest
 
 

@@ -8,9 +8,7 @@ files that are deliberately bad. The same arguments give the same bytes.
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +26,7 @@ from drr.datasets.phantom import thorax
 from drr.datasets.study import CohortError
 from drr.errors import WriteError
 from drr.io.atomic import temporary_path
+from drr.spreadsheet import csv_text
 from drr.volume import Volume
 
 __all__ = ["BAD", "PREVALENCE", "Scan", "plan_scans", "write_phantom_cohort"]
@@ -352,8 +351,5 @@ def _sentence(finding: Finding) -> str:
 
 def _table(path: Path, rows: Sequence[dict[str, str]]) -> None:
     path.parent.mkdir(exist_ok=True)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path.write_text(text.getvalue(), encoding="utf-8")
+    head = list(rows[0])
+    path.write_bytes(csv_text(head, ([row[key] for key in head] for row in rows)).encode())

@@ -16,6 +16,7 @@ from pathlib import Path
 from drr.datasets.ctrate_names import Name, count, parse_name, some
 from drr.datasets.ctrate_tables import Tables
 from drr.datasets.labels import CT_RATE_LABELS
+from drr.datasets.names import check_relative_path
 from drr.datasets.reconstruction import RULE, choose_reconstruction
 from drr.datasets.study import Cohort, CohortError, Problem, Report, Study
 from drr.datasets.tables import parse_age, parse_sex
@@ -169,7 +170,7 @@ def _volumes(base: Path, problems: list[Problem], notes: list[str]) -> dict[Name
             except CohortError as error:
                 problems.append(Problem(name=path, reason=str(error)))
                 continue
-            if reason := _misplaced(name, top, folder):
+            if reason := _misplaced(name, top, folder) or _unwritable(path):
                 problems.append(Problem(name=path, reason=reason))
             elif name in here:
                 problems.append(
@@ -196,6 +197,15 @@ def _misplaced(name: Name, top: str, folder: str) -> str:
         if like and part not in (name.patient, name.scan):
             return f"lies in {part}/, which is another patient's or scan's folder"
     return ""
+
+
+def _unwritable(path: str) -> str:
+    """Why a path cannot be in a data set: folders in between may be called anything."""
+    try:
+        plain = check_relative_path(path)
+    except CohortError as error:
+        return str(error)
+    return "" if plain == path else "has a backslash in its path; rename the folder"
 
 
 def _one_each(names: Sequence[Name], metadata: Mapping[str, Mapping[str, str]]) -> list[Name]:

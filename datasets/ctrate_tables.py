@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drr.datasets.ctrate_names import Name, count, parse_name, some
+from drr.datasets.identifying import identifying
 from drr.datasets.labels import CT_RATE_LABELS, parse_label
 from drr.datasets.study import CohortError, Problem, Report
-from drr.datasets.tables import Row, identifying, read_table
+from drr.datasets.tables import Row, read_table
 
 __all__ = ["REPORT_COLUMNS", "TABLES", "Tables"]
 

@@ -7,10 +7,9 @@ are left blank; nothing is imputed.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +28,15 @@ from drr.datasets.labels import (
     UNKNOWN,
     remap,
 )
+from drr.datasets.names import folded
 from drr.datasets.schema import DatasetError
 from drr.datasets.study import Study
 from drr.documents import parse_json
 from drr.errors import WriteError
 from drr.io.atomic import place_folder, temporary_path
 from drr.io.picture import encode_png
+from drr.record import unlinked
+from drr.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     import h5py
@@ -67,6 +69,7 @@ def export(
     layout: str,
     views: Sequence[str] = (),
     split: str | None = None,
+    unlinkable: bool = False,
     force: bool = False,
 ) -> int:
     """Write a folder, whole or not at all.
@@ -83,6 +86,9 @@ def export(
         Which; all by default. `pa=AP` also names its folder.
     split
         `train`, `valid`, ...; all by default.
+    unlinkable
+        Mix the CTs' digests in the images' records with a salt that is forgotten, so that whoever
+        has the CTs cannot know them by it.
     force
         Replace a folder that an export made. Any other folder that is not empty stays.
 
@@ -106,6 +112,7 @@ def export(
             chosen = _views(opened, views, path, published=layout == "drr-rate")
             labels = [str(name) for name in opened["label_names"].asstr()[...]]
             samples = _samples(opened, split, path)
+        salt = secrets.token_bytes(32) if unlinkable else None
         _refuse(out, force=force)
         made = temporary_path(out.absolute().parent)
         try:
@@ -113,7 +120,7 @@ def export(
             write = _WRITERS[layout]
             count = 0
             for target, row, view in write(made, opened, samples, chosen, labels):
-                _save(made / target, _png(opened["views"][view], row, path))
+                _save(made / target, _png(opened["views"][view], row, path, salt))
                 count += 1
             _save(made / "README.md", _readme(opened, layout, chosen).encode())
             note = {"layout": layout, "data_set": opened.attrs.get("content_sha256", "")}
@@ -291,7 +298,7 @@ def _views(
     # A name is a folder: what holds for names of samples holds here.
     for name in result.values():
         Study(sample=name, patient="view", path="view")
-    if len({name.casefold() for name in result.values()}) < len(result):
+    if len({folded(name) for name in result.values()}) < len(result):
         raise DatasetError(f"two views would share a folder: {result}; name one with VIEW=NAME")
     return result
 
@@ -325,9 +332,9 @@ def _samples(file: h5py.File, split: str | None, path: Path) -> list[_Sample]:
         )
         if study.split is not None:
             Study(sample=study.split, patient="split", path="split")
-        if study.sample.casefold() in seen:
+        if folded(study.sample) in seen:
             raise DatasetError(f"{path}: has two samples named {study.sample!r}")
-        seen.add(study.sample.casefold())
+        seen.add(folded(study.sample))
         result.append(_Sample(row=row, study=study, codes=codes[row]))
     if not result:
         have = ", ".join(sorted(set(map(str, columns["split"])) - {""})) or "none"
@@ -335,11 +342,15 @@ def _samples(file: h5py.File, split: str | None, path: Path) -> list[_Sample]:
     return result
 
 
-def _png(view: h5py.Group, row: int, path: Path) -> bytes:
+def _png(view: h5py.Group, row: int, path: Path, salt: bytes | None) -> bytes:
     try:
         picture = view["picture"][row]
         pitch = [float(np.linalg.norm(view[step][row])) for step in ("u", "v")]
         record = str(view["record"].asstr()[row])
+        if salt is not None:
+            stated = parse_json(record)
+            stated["projection"] = unlinked(stated["projection"], salt)
+            record = json.dumps(stated, sort_keys=True)
     except DAMAGED as error:
         raise DatasetError(
             f"{path}: image {row} of {view.name} cannot be read ({error}); 'drr verify' tells "
@@ -349,11 +360,7 @@ def _png(view: h5py.Group, row: int, path: Path) -> bytes:
 
 
 def _table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    _save(path, text.getvalue().encode())
+    _save(path, csv_text(head, rows).encode())
 
 
 def _save(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from drr.datasets.assemble import attributes, sample_columns
 from drr.datasets.part import open_part
 from drr.datasets.plan import Plan
-from drr.datasets.schema import LATER, PIXELS, content_digest, pixels_digest
+from drr.datasets.schema import FORMAT, LATER, PIXELS, content_digest, pixels_digest
 from drr.datasets.source_files import Digests
 from drr.datasets.study import Study
 from drr.errors import WriteError
@@ -20,7 +20,7 @@ from drr.io.atomic import refuse_existing
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Finished", "check_output", "find_finished"]
+__all__ = ["Finished", "check_output", "find_finished", "is_data_set"]
 
 _DAMAGED = (KeyError, OSError, ValueError, TypeError, RuntimeError, AttributeError)
 
@@ -45,7 +45,7 @@ class Finished:
     stamps
         Of the files of both, as they were then; none in a file of an earlier release.
     digests
-        Of the content of each row's files; None where the file does not say.
+        Of the content of each row's files; None where the file does not say, or not to everybody.
     shown
         Columns of `samples` on which images depend.
     """
@@ -103,7 +103,8 @@ def find_finished(path: Path, plan: Plan) -> Finished | None:
                 stamps = dict(zip(names + failed, found, strict=True))
                 sources = _texts(file, "samples/source_sha256")
                 masks = _texts(file, "samples/segmentation_sha256")
-                digests = [Digests(*both) for both in zip(sources, masks, strict=True)]
+                if not plan.configuration.unlinkable:
+                    digests = [Digests(*both) for both in zip(sources, masks, strict=True)]
             return Finished(
                 path=path,
                 digest=str(file.attrs["content_sha256"]),
@@ -116,6 +117,15 @@ def find_finished(path: Path, plan: Plan) -> Finished | None:
             )
     except _DAMAGED:
         return None
+
+
+def is_data_set(path: Path) -> bool:
+    """Whether a file is there that a build made, with whatever configuration."""
+    try:
+        with open_part(path) as file:
+            return str(file.attrs["format"]) == FORMAT
+    except _DAMAGED:
+        return False
 
 
 def check_output(out: Path, plan: Plan, finished: Finished | None, *, force: bool) -> None:

@@ -19,6 +19,7 @@ from drr.datasets.part import Outcome, is_finished, open_part
 from drr.datasets.plan import Plan
 from drr.datasets.schema import DatasetError
 from drr.datasets.source_files import Digests, stamp
+from drr.errors import printable
 
 __all__ = ["ATTEMPTS", "BuildError", "Ledger", "Log", "Progress"]
 
@@ -155,8 +156,12 @@ class Ledger:
     def tell(self, message: str = "", index: int | None = None) -> None:
         """Report how far the build is, and log what there is to say."""
         if message:
-            sample = None if index is None else self.plan.cohort.studies[index].sample
-            self.log("note", sample=sample, message=message)
+            study = None if index is None else self.plan.cohort.studies[index]
+            self.log("note", sample=study and study.sample, message=message)
+            if study is not None and study.place is not None:
+                # To the user, and to nobody else: the log may travel.
+                shown = f"{study.sample} ({printable(study.place.path)})"
+                message = message.replace(study.sample, shown, 1)
         self._report(
             Progress(
                 total=len(self.paths),
@@ -193,7 +198,8 @@ class Ledger:
         if not outcome.lasting:
             self.killed[index] = outcome.reason
         self._failed += 1
-        self.tell(f"{sample}: {outcome.reason}")
+        reason = outcome.reason.removeprefix(f"{sample}: ")
+        self.tell(f"{sample}: {reason}", index)
         self._stop_if_bad()
 
     def death(self, index: int, deaths: int, how: str) -> bool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from drr.datasets.identifying import identifying
 from drr.datasets.labels import CT_RATE_LABELS, parse_label
-from drr.datasets.study import (
-    Cohort,
+from drr.datasets.names import (
     CohortError,
-    Problem,
-    Report,
-    Study,
+    check_place,
     check_relative_path,
+    folded,
     sample_from_path,
+    stand_in,
 )
-from drr.datasets.tables import Row, Table, identifying, parse_age, parse_sex, read_table
+from drr.datasets.public_text import without_names
+from drr.datasets.study import Cohort, Place, Problem, Report, Study
+from drr.datasets.tables import Row, Table, parse_age, parse_sex, read_table
 
 __all__ = ["COLUMNS", "LABEL_PREFIX", "find_manifest"]
 
@@ -42,7 +45,9 @@ COLUMNS: Mapping[str, str] = {
 them; every other column is carried along."""
 
 
-def find_manifest(path: str | Path, *, keep_identifiers: bool = False) -> Cohort:
+def find_manifest(
+    path: str | Path, *, keep_identifiers: bool = False, keep_names: bool = False
+) -> Cohort:
     """The CTs that a CSV table lists, in its order.
 
     Parameters
@@ -51,6 +56,10 @@ def find_manifest(path: str | Path, *, keep_identifiers: bool = False) -> Cohort
         The table: UTF-8, commas, one header row with names of `COLUMNS`.
     keep_identifiers
         Carry columns along whose names are those of identifying attributes.
+    keep_names
+        Let paths, and the names that are made from them where the table gives none, be in all that
+        is made from the cohort. Without it they are so in memory only: see
+        `drr.datasets.pseudonyms`. Names that the table gives are its own choice and stay.
 
     Returns
     -------
@@ -71,29 +80,11 @@ def find_manifest(path: str | Path, *, keep_identifiers: bool = False) -> Cohort
     dropped = [] if keep_identifiers else [column for column in others if identifying(column)]
     carried = [column for column in others if column not in dropped]
     problems: list[Problem] = []
-    studies: dict[str, Study] = {}
-    places: dict[str, str] = {}
-    for row in table:
-        name = row.values.get("path", "").strip()
-        reason = row.problem
-        if not reason:
-            try:
-                study = _study(row, labels, carried)
-                name = study.sample
-                _check_files(study, path.parent)
-            except (CohortError, ValueError) as error:
-                reason = str(error)
-        if not reason and study.sample.casefold() in studies:
-            reason = f"{places[study.sample.casefold()]} has the same sample name; rename one"
-        if reason:
-            problems.append(Problem(name=name or "?", place=row.place, reason=reason))
-            continue
-        studies[study.sample.casefold()] = study
-        places[study.sample.casefold()] = row.place
+    studies = _studies(table, path.parent, labels, carried, problems, keep_names=keep_names)
     if not studies:
         first = f"; the first problem: {problems[0]}" if problems else ""
         raise CohortError(f"{path.name}: no row can be used{first}")
-    check_splits(studies.values())
+    check_splits(studies)
     notes = []
     if dropped:
         notes.append(f"Columns that can identify a patient were left out: {', '.join(dropped)}.")
@@ -102,12 +93,72 @@ def find_manifest(path: str | Path, *, keep_identifiers: bool = False) -> Cohort
     return Cohort(
         kind="manifest",
         root=path.parent,
-        studies=tuple(studies.values()),
+        studies=tuple(studies),
         label_names=tuple(labels),
         found=f"a table of {len(table.rows)} rows",
         notes=tuple(notes),
         problems=tuple(problems),
     )
+
+
+def _studies(
+    table: Table,
+    root: Path,
+    labels: Mapping[str, str],
+    carried: Iterable[str],
+    problems: list[Problem],
+    *,
+    keep_names: bool,
+) -> list[Study]:
+    """A study of each row that can be used."""
+    studies: dict[str, Study] = {}
+    places: dict[str, str] = {}
+    for row in table:
+        name = row.values.get("path", "").strip()
+        reason = row.problem
+        if not reason:
+            try:
+                place = _place(row, root, keep_names=keep_names)
+                study = _study(row, place, labels, carried)
+                name = study.sample
+                _check_files(place, root)
+            except (CohortError, ValueError) as error:
+                reason = str(error)
+        if not reason and folded(study.sample) in studies:
+            reason = f"{places[folded(study.sample)]} has the same sample name; rename one"
+        if reason:
+            if not keep_names:
+                paths = [row.values.get(column, "") for column in ("path", "segmentation")]
+                reason = without_names(reason, paths, stand_in="its file")
+            problems.append(Problem(name=name or "?", place=row.place, reason=reason))
+            continue
+        if keep_names:
+            study = replace(study, place=None)
+        studies[folded(study.sample)] = study
+        places[folded(study.sample)] = row.place
+    return list(studies.values())
+
+
+def _place(row: Row, root: Path, *, keep_names: bool) -> Place:
+    """Where a row's files are; which names will be made of that."""
+    named: tuple[str, ...] = ()
+    if not row.values.get("sample", "").strip():
+        named = ("sample",) if row.values.get("patient", "").strip() else ("sample", "patient")
+    paths = []
+    for column in ("path", "segmentation"):
+        text = row.values.get(column, "").strip()
+        if not keep_names and _is_odd_file(text, root):
+            paths.append(text)  # no path for every system, but a file of this one
+        else:
+            paths.append(check_relative_path(text) if text or column == "path" else "")
+    return Place(path=paths[0], segmentation=paths[1] or None, named=named)
+
+
+def _is_odd_file(text: str, root: Path) -> bool:
+    try:
+        return stand_in(text) != text and Path(root, check_place(text)).exists()
+    except (CohortError, OSError):
+        return False
 
 
 def check_splits(studies: Iterable[Study]) -> None:
@@ -134,7 +185,7 @@ def _label_columns(table: Table) -> dict[str, str]:
     return labels
 
 
-def _study(row: Row, labels: Mapping[str, str], carried: Iterable[str]) -> Study:
+def _study(row: Row, place: Place, labels: Mapping[str, str], carried: Iterable[str]) -> Study:
     def text(column: str) -> str:
         return row.values.get(column, "").strip()
 
@@ -150,7 +201,7 @@ def _study(row: Row, labels: Mapping[str, str], carried: Iterable[str]) -> Study
             raise CohortError(
                 f"the {column} {text(column)!r} is not understood; correct or drop it"
             )
-    path = check_relative_path(text("path"))
+    path, segmentation = stand_in(place.path), place.segmentation
     sample = text("sample") or sample_from_path(path)
     return Study(
         sample=sample,
@@ -159,7 +210,8 @@ def _study(row: Row, labels: Mapping[str, str], carried: Iterable[str]) -> Study
         path=path,
         split=text("split") or None,
         series=text("series") or None,
-        segmentation=text("segmentation") or None,
+        segmentation=None if segmentation is None else stand_in(segmentation),
+        place=place,
         labels=tuple(codes),
         report=Report(
             clinical_information=text("clinical_information"),
@@ -173,9 +225,9 @@ def _study(row: Row, labels: Mapping[str, str], carried: Iterable[str]) -> Study
     )
 
 
-def _check_files(study: Study, root: Path) -> None:
+def _check_files(place: Place, root: Path) -> None:
     """The files are there and lie below the root, links followed."""
-    for path in filter(None, (study.path, study.segmentation)):
+    for path in filter(None, (place.path, place.segmentation)):
         try:
             real = Path(root, path).resolve(strict=True)
         except (OSError, RuntimeError):

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.datasets.plan import Configuration
+from drr.datasets.public_text import message_of, public_text
 from drr.datasets.schema import (
     DatasetError,
     image_options,
@@ -33,7 +34,7 @@ from drr.datasets.schema import (
 )
 from drr.datasets.source_files import Digests, fingerprint, stamp, study_digests
 from drr.datasets.study import Study, read_volume
-from drr.errors import DRRError, MissingDependencyError
+from drr.errors import DRRError, MissingDependencyError, printable
 from drr.io.atomic import write_files
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ __all__ = [
     "make_part",
     "open_part",
 ]
+
+LONGEST_TRACE = 60
+"""Last lines of a traceback that the log keeps."""
 
 _MOMENTARY = {
     *(errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
@@ -204,12 +208,15 @@ def make_part(
         reason = "not enough memory for this CT; build again with fewer workers"
         lasting = False
     except DRRError as error:
-        reason, lasting = str(error), not _of_the_moment(error)
+        reason, lasting = message_of(error), not _of_the_moment(error)
     except Exception as error:
         lasting = False
         reason = f"{type(error).__name__}: {error}; this is a bug in drr, please report it"
         trace = traceback.format_exc()
-    reason = _without_root(reason, root)
+    if reason:
+        reason = printable(public_text(reason, study, root))
+        lines = trace.splitlines()
+        trace = "\n".join(public_text(line, study, root) for line in lines[-LONGEST_TRACE:])
     else_took = {"compared" if same else "failed": time.perf_counter() - start}
     seconds = dict(made.seconds) if made else else_took
     size = 0
@@ -256,9 +263,10 @@ def make(
     of_files = _digests(study, root, configuration)
     clock.lap("hash")
     mask = None
-    if configuration.masks and study.segmentation is not None:
+    segmentation = study.segmentation_file(root)
+    if configuration.masks and segmentation is not None:
         # First: a wrong one is then told before the long part.
-        mask = read(Path(root, study.segmentation), threads=threads)
+        mask = read(segmentation, threads=threads)
     volume = read_volume(study, root, threads=threads)
     voxels = volume.sha256
     clock.lap("read")
@@ -277,7 +285,7 @@ def make(
     clock.lap("project")
     return Made(
         views=views,
-        notes=tuple(dict.fromkeys(_without_root(note, root) for note in notes)),
+        notes=tuple(dict.fromkeys(public_text(note, study, root) for note in notes)),
         source_sha256=of_files.source,
         voxels_sha256=voxels,
         segmentation_sha256=of_files.segmentation,
@@ -456,13 +464,6 @@ def _of_the_moment(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _without_root(text: str, root: str | Path) -> str:
-    """Where the source lies is nobody's business."""
-    for place in {str(root), str(Path(root)), str(Path(root).resolve())} - {".", "/", ""}:
-        text = text.replace(f"{place}{os.sep}", "").replace(place, "the source")
-    return text
 
 
 def _most_memory() -> int:

@@ -17,8 +17,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import drr
+from drr.datasets.identifying import identifying
 from drr.datasets.schema import SCHEMA_VERSION, DatasetError
-from drr.datasets.tables import identifying
 from drr.geometry import Geometry
 from drr.looks import attenuation_from_dict, check_look
 from drr.views import View, parse_view
@@ -69,6 +69,9 @@ class Configuration:
         Level of DEFLATE, 0 (none) to 9.
     keep_identifiers
         Keep dates, UIDs and names that the source states of a study.
+    unlinkable
+        Mix the CT's digests with the salt of the key file (`drr.datasets.pseudonyms`), so that
+        nobody who has the CTs can look up which one a sample was made from by its digest.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class Configuration:
     masks: tuple[int, ...] = ()
     compression: int = 4
     keep_identifiers: bool = False
+    unlinkable: bool = False
 
     def __post_init__(self) -> None:
         from drr.kernels.cpu.labels import MAX_LABELS

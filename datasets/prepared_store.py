@@ -48,11 +48,13 @@ from drr.datasets.prepared_files import (
     read_anatomy,
     read_index,
 )
+from drr.datasets.pseudonyms import Key, hides_names, key_beside, open_key, pseudonymised
+from drr.datasets.public_text import message_of, public_text
 from drr.datasets.schema import DatasetError
 from drr.datasets.source_files import fingerprint, stamp, study_digests
 from drr.datasets.study import Cohort, Study, read_volume
 from drr.documents import read_json
-from drr.errors import DRRError, VolumeError, WriteError
+from drr.errors import DRRError, VolumeError, WriteError, printable
 from drr.extension import Extension
 from drr.io.atomic import place_folder, remove_remains, temporary_path, write_files
 from drr.io.lock import locked
@@ -211,6 +213,7 @@ def prepare_store(
     beyond: bool = True,
     read: Read | None = None,
     threads: int | None = None,
+    key: str | Path | None = None,
     advance: Callable[[int], object] = lambda _: None,
 ) -> PreparedStore:
     """Prepare every scan of a cohort into a folder; a bad scan is recorded and left out.
@@ -231,6 +234,9 @@ def prepare_store(
         Gives a study's scan and its segmentation (or None); by default they are read from files.
     threads
         CPU threads; all available ones by default.
+    key
+        File with the key of pseudonyms, for a cohort that hides names; `FOLDER.key.csv` by default
+        (`drr.datasets.pseudonyms`).
     advance
         Called with 1 after every scan.
 
@@ -247,7 +253,12 @@ def prepare_store(
         )
     folder = Path(folder)
     options = {"spacing": spacing, "clean": bool(clean), "beyond": bool(beyond)}
+    secret = _secret(cohort, folder, key)
+    if secret is not None:
+        cohort = pseudonymised(cohort, secret)
     with _locked(folder):
+        if secret is not None:
+            secret.save()
         index = _prepare_all(cohort, folder, options, read, threads, advance)
         write_files({folder / INDEX: (json.dumps(index, indent=1) + "\n").encode()}, force=True)
     return PreparedStore(folder)
@@ -282,13 +293,15 @@ def _prepare_all(
             except WriteError:
                 raise
             except (DRRError, MemoryError) as error:
-                failures[study.sample] = str(error) or "not enough memory"
+                reason = message_of(error) or "not enough memory"
+                failures[study.sample] = printable(public_text(reason, study, cohort.root))
                 advance(1)
                 continue
             # Unfinished from here on: what the index says of this scan may no longer be so.
             (folder / INDEX).unlink(missing_ok=True)
+            notes = tuple(public_text(note, study, cohort.root) for note in ready.notes)
             labels = len(cohort.label_names)
-            entry = _write_scan(folder, study, key, ready, mask, options["spacing"], labels)
+            entry = _write_scan(folder, study, key, ready, notes, mask, options["spacing"], labels)
             if known is not None:
                 write_files({folder / study.sample / SOURCE: known}, force=True)
         entries.append(entry)
@@ -309,13 +322,27 @@ def _prepare_all(
     }
 
 
+def _secret(cohort: Cohort, folder: Path, key: str | Path | None) -> Key | None:
+    """The key of a cohort's pseudonyms, or None where it hides no names."""
+    if not hides_names(cohort):
+        return None
+    secret = open_key(key_beside(folder) if key is None else key)
+    if secret.is_new and any(folder.glob("*/entry.json")):
+        raise DatasetError(
+            f"{secret.path}: is missing, so that pseudonyms would be others than those of the "
+            f"scans in {folder}; put it back, give it with --key, or choose a new folder"
+        )
+    return secret
+
+
 def _read(study: Study, root: Path) -> tuple[Volume, Volume | None]:
     volume = read_volume(study, root)
-    if study.segmentation is None:
+    segmentation = study.segmentation_file(root)
+    if segmentation is None:
         return volume, None
     from drr.io.read import read
 
-    return volume, read(root / study.segmentation)
+    return volume, read(segmentation)
 
 
 def _write_scan(
@@ -323,6 +350,7 @@ def _write_scan(
     study: Study,
     key: str,
     ready: Prepared,
+    notes: tuple[str, ...],
     mask: Volume | None,
     spacing: float | None,
     label_count: int,
@@ -351,7 +379,7 @@ def _write_scan(
         extension=None if ready.extension is None else ready.extension.to_dict(),
         mask_affine=None if small is None else tuple(tuple(row) for row in small.affine.tolist()),
         files={name: (len(c), hashlib.sha256(c).hexdigest()) for name, c in contents.items()},
-        notes=(*ready.notes, note) if note else ready.notes,
+        notes=(*notes, note) if note else notes,
     )
     contents["entry.json"] = (json.dumps(entry.to_dict(), indent=1) + "\n").encode()
     part, final = temporary_path(folder), folder / study.sample

@@ -24,6 +24,7 @@ from drr.datasets.hdf5 import open_dataset, reading
 from drr.datasets.labels import ABSENT, PRESENT, UNCERTAIN, UNKNOWN
 from drr.datasets.report_images import choose_rows, jpeg
 from drr.datasets.schema import ATTRIBUTES, DatasetError
+from drr.errors import printable
 
 if TYPE_CHECKING:
     import h5py
@@ -32,6 +33,9 @@ __all__ = ["report_page", "write_report"]
 
 MOST_ROWS = 500
 """Rows of a table of failures; more are counted, not listed."""
+
+LONGEST_CELL = 2000
+"""Characters of a name or reason."""
 
 MOST_LABELS = 40
 """Labels of the table of co-occurrence, the most frequent ones."""
@@ -161,7 +165,8 @@ def _body(
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
-    """A table of escaped texts."""
+    """A table of escaped texts, in which nothing acts on the line it stands in."""
+    rows = [[printable(cell, most=LONGEST_CELL) for cell in row] for row in rows]
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     lines = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 
 from drr.datasets.part import open_part
 from drr.datasets.schema import PIXELS, image_options, text_dtype
+from drr.documents import parse_json
+from drr.record import salted, unlinked
 
 if TYPE_CHECKING:
     import h5py
@@ -52,7 +55,12 @@ def like(name: str, dataset: h5py.Dataset, compression: int) -> dict[str, Any]:
 
 
 def copy_rows(
-    file: h5py.File, columns: Mapping[str, Mapping[str, Any]], indices: Sequence[int], of: Sources
+    file: h5py.File,
+    columns: Mapping[str, Mapping[str, Any]],
+    indices: Sequence[int],
+    of: Sources,
+    *,
+    salt: bytes | None = None,
 ) -> None:
     """Everything that parts and a finished file hold; images as they were compressed.
 
@@ -64,6 +72,8 @@ def copy_rows(
         Options (`like`) of each dataset, by its path.
     indices
         Places in the plan of the studies that have images, in order.
+    salt
+        Mixed into digests of the CTs that come from parts; those of a finished file are already.
     """
     for name, options in columns.items():
         file.create_dataset(name, **{**options, "shape": (len(indices), *options["shape"])})
@@ -84,11 +94,25 @@ def copy_rows(
                 continue
             with open_part(of.paths[index]) as part:
                 for name in others:
-                    values[name][index] = part[name][0]
+                    value = part[name][0]
+                    values[name][index] = value if salt is None else _unlinked(name, value, salt)
                 for name in images:
                     _copy_image(part[name], 0, file[name], row)
         for name in others:
             file[name][start : start + len(block)] = [values[name][index] for index in block]
+
+
+def _unlinked(column: str, value: Any, salt: bytes) -> Any:
+    """A value without what tells the CT to whoever has it: its digests are mixed with the salt."""
+    last = column.rsplit("/", 1)[-1]
+    text = value.decode() if isinstance(value, bytes) else value
+    if last in ("source_sha256", "voxels_sha256", "segmentation_sha256"):
+        return salted(text, salt) if text else text
+    if last != "record":
+        return value
+    record = parse_json(text)
+    record["projection"] = unlinked(record["projection"], salt)
+    return json.dumps(record, sort_keys=True, allow_nan=False)
 
 
 def _is_image(name: str) -> bool:

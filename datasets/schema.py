@@ -91,17 +91,25 @@ DATASETS: dict[str, Column] = {
     "samples/split": Column("text", "n", "`train`, `valid`, ...; empty: nobody decided"),
     "samples/sex": Column("text", "n", "`M`, `F`, `O`; empty: unknown"),
     "samples/age": Column("float32", "n", "years; NaN: unknown"),
-    "samples/path": Column("text", "n", "the CT, relative to the source's root"),
+    "samples/path": Column(
+        "text", "n", "the CT, relative to the source's root; where paths are hidden, its sample"
+    ),
     "samples/series": Column("text", "n", "series of a DICOM input; empty: the only one"),
     "samples/reader": Column("text", "n", "rules by which voxels became HU"),
     "samples/metadata": Column("text", "n", "JSON: the source's other columns"),
     "samples/notes": Column("text", "n", "JSON list: what reader and clean-up did"),
-    "samples/source_sha256": Column("text", "n", "of the CT's file or, of a folder, its files"),
-    "samples/voxels_sha256": Column("text", "n", "of the CT's voxels as they were read"),
-    "samples/segmentation_sha256": Column("text", "n", "of its segmentation; empty: not used"),
+    "samples/source_sha256": Column(
+        "text", "n", "of the CT's file or, of a folder, its files; linkable unless `unlinkable`"
+    ),
+    "samples/voxels_sha256": Column(
+        "text", "n", "of the CT's voxels as they were read; linkable unless `unlinkable`"
+    ),
+    "samples/segmentation_sha256": Column(
+        "text", "n", "of its segmentation, linkable likewise; empty: not used"
+    ),
     "samples/fingerprint": Column("text", "n", "of its files on the builder's disk; not hashed"),
     "samples/labels": Column("int8", "n", "(n, labels) 1, 0, -1 uncertain, -128 unknown"),
-    "samples/segmentation": Column("text", "n", "its segmentation's path; empty: none"),
+    "samples/segmentation": Column("text", "n", "its segmentation's path or stand-in; empty: none"),
     "mask_labels": Column("int32", "masks", "labels whose thickness `masks` holds"),
     "label_names": Column("text", "labels", "of the columns of `samples/labels`"),
     "reports/clinical_information": Column("text", "n", "empty: not given"),
@@ -112,10 +120,10 @@ DATASETS: dict[str, Column] = {
     "patients/samples": Column("int64", "patients", "samples of the patient"),
     "failures/name": Column("text", "failures", "sample that was planned and is missing"),
     "failures/patient": Column("text", "failures", "its patient"),
-    "failures/path": Column("text", "failures", "its CT, relative to the source's root"),
+    "failures/path": Column("text", "failures", "its CT, as `samples/path`"),
     "failures/reason": Column("text", "failures", "what was wrong and what to do"),
     "failures/fingerprint": Column("text", "failures", "as of samples; empty: is tried again"),
-    "problems/name": Column("text", "problems", "what of the source could not be planned"),
+    "problems/name": Column("text", "problems", "what could not be planned, or its pseudonym"),
     "problems/place": Column("text", "problems", "where the source states it; may be empty"),
     "problems/reason": Column("text", "problems", "what was wrong and what to do"),
     "notes": Column("text", "notes", "on the source, one sentence each"),

@@ -13,7 +13,11 @@ __all__ = ["open_source"]
 
 
 def open_source(
-    path: str | Path, *, reconstructions: str = "one", keep_identifiers: bool = False
+    path: str | Path,
+    *,
+    reconstructions: str = "one",
+    keep_identifiers: bool = False,
+    keep_names: bool = False,
 ) -> Cohort:
     """The cohort that a path holds.
 
@@ -26,6 +30,10 @@ def open_source(
         Of each scan of CT-RATE: `one` or `all`.
     keep_identifiers
         Carry identifying columns of tables along.
+    keep_names
+        Let what is made from the cohort have the names of files and folders. Without it `build`
+        and `prepare_store` write pseudonyms (`drr.datasets.pseudonyms`). CT-RATE's names are
+        public pseudonyms and stay.
 
     Raises
     ------
@@ -38,9 +46,9 @@ def open_source(
             return find_ct_rate(
                 path, reconstructions=reconstructions, keep_identifiers=keep_identifiers
             )
-        return find_folder(path)
+        return find_folder(path, keep_names=keep_names)
     if path.suffix.lower() == ".csv" and path.is_file():
-        return find_manifest(path, keep_identifiers=keep_identifiers)
+        return find_manifest(path, keep_identifiers=keep_identifiers, keep_names=keep_names)
     if not path.exists():
         raise CohortError(f"{path}: there is no such file or folder; check the path")
     raise CohortError(

@@ -89,8 +89,7 @@ def study_digests(study: Study, root: str | Path, *, segmentation: bool = True) 
 
 
 def _paths(study: Study, root: str | Path) -> tuple[Path, Path | None]:
-    mask = study.segmentation
-    return Path(root, study.path), None if mask is None else Path(root, mask)
+    return study.file(root), study.segmentation_file(root)
 
 
 def _digest(path: Path) -> str:

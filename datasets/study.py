@@ -12,27 +12,36 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.datasets.labels import CODES, UNKNOWN
-from drr.errors import DRRError
+from drr.datasets.names import (
+    LONGEST_NAME,
+    CohortError,
+    check_name,
+    check_place,
+    check_relative_path,
+    encodable,
+    folded,
+    sample_from_path,
+)
 
 if TYPE_CHECKING:
     from drr.volume import Volume
 
 __all__ = [
+    "LONGEST_NAME",
     "READERS",
     "Cohort",
     "CohortError",
+    "Place",
     "Problem",
     "Report",
     "Study",
@@ -42,18 +51,8 @@ __all__ = [
 ]
 
 
-class CohortError(DRRError, ValueError):
-    """A source of CTs, or a statement in it, that cannot become a data set."""
-
-
 READERS = ("any", "ct-rate")
 """How a study's voxels become HU: `drr.read`, or CT-RATE's rules (`ctrate_volume`)."""
-
-LONGEST_NAME = 200
-"""Bytes of a sample's name: with a suffix it must still be a file name on any system."""
-
-# Characters that separate folders or that Windows does not allow in a file name.
-FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +69,7 @@ class Report:
             value = getattr(self, part.name)
             if not isinstance(value, str):
                 raise CohortError(f"the report's {part.name} must be text, got {value!r}")
-            if "\0" in value or not _encodable(value):
+            if "\0" in value or not encodable(value):
                 raise CohortError(
                     f"the report's {part.name} has characters that UTF-8 cannot hold; save its "
                     "file as UTF-8"
@@ -87,6 +86,28 @@ class Report:
     def from_dict(cls, values: Mapping[str, Any]) -> Report:
         """Inverse of `to_dict`."""
         return cls(**_known(cls, values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the files of a study lie, where that is nobody's business: in nothing that is written.
+
+    Parameters
+    ----------
+    path, segmentation
+        Relative to the root, as the system names them.
+    named
+        Which of the study's names were made from the path: `sample`, `patient`.
+    """
+
+    path: str
+    segmentation: str | None = None
+    named: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_place(self.path)
+        if self.segmentation is not None:
+            check_place(self.segmentation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +142,10 @@ class Study:
         In years, or None.
     metadata
         Anything else, by column name, as its source writes it.
+    place
+        Where its files are, if `path` and `segmentation` only stand for them: then names made
+        from paths become pseudonyms before anything is written (`drr.datasets.pseudonyms`).
+        Of this machine, as a cohort's root: neither in `to_dict` nor in any digest.
 
     Raises
     ------
@@ -141,14 +166,15 @@ class Study:
     sex: str | None = None
     age: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    place: Place | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_name("sample", self.sample)
-        _check_name("patient", self.patient, who=self.sample)
+        check_name("sample", self.sample)
+        check_name("patient", self.patient, who=self.sample)
         _set(self, "scan", self.scan or self.sample)
-        _check_name("scan", self.scan, who=self.sample)
+        check_name("scan", self.scan, who=self.sample)
         if self.split is not None:
-            _check_name("split", self.split, who=self.sample)
+            check_name("split", self.split, who=self.sample)
         _set(self, "path", check_relative_path(self.path, who=self.sample))
         if self.segmentation is not None:
             _set(self, "segmentation", check_relative_path(self.segmentation, who=self.sample))
@@ -174,13 +200,22 @@ class Study:
             _set(self, "age", float(self.age))
         for key, value in self.metadata.items():
             texts = isinstance(key, str) and isinstance(value, str)
-            if not (texts and key and _encodable(key + value)) or "\0" in key + value:
+            if not (texts and key and encodable(key + value)) or "\0" in key + value:
                 raise CohortError(f"{self.sample}: metadata {key!r}: {value!r} is not UTF-8 text")
         _set(self, "metadata", dict(self.metadata))
 
+    def file(self, root: str | Path) -> Path:
+        """Where the volume is."""
+        return Path(root, self.path if self.place is None else self.place.path)
+
+    def segmentation_file(self, root: str | Path) -> Path | None:
+        """Where its segmentation is, if it has one."""
+        name = self.segmentation if self.place is None else self.place.segmentation
+        return None if name is None else Path(root, name)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        """Plain values, for JSON; without the place."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "place"}
         return plain | {
             "labels": list(self.labels),
             "report": self.report.to_dict(),
@@ -285,7 +320,7 @@ class Cohort:
         seen: dict[str, Study] = {}
         for study in self.studies:
             # Samples become file names, which some systems compare without case.
-            key = study.sample.casefold()
+            key = folded(study.sample)
             if key in seen:
                 raise CohortError(
                     f"two studies have the sample name {study.sample!r}: {seen[key].path} and "
@@ -358,7 +393,7 @@ def read_volume(study: Study, root: str | Path, *, threads: int | None = None) -
     ReadError
         For a file that is not that CT.
     """
-    path = Path(root, study.path)
+    path = study.file(root)
     if study.reader == "ct-rate":
         from drr.datasets.ctrate_volume import read_ct_rate
 
@@ -366,79 +401,6 @@ def read_volume(study: Study, root: str | Path, *, threads: int | None = None) -
     from drr.io.read import read
 
     return read(path, series=study.series, threads=threads)
-
-
-def check_relative_path(path: str, *, who: str = "") -> str:
-    """A path below a root, with `/` between folders and nothing superfluous.
-
-    Raises
-    ------
-    CohortError
-        For an absolute path, one with `..`, and one that no file can have.
-    """
-    start = f"{who}: " if who else ""
-    if not isinstance(path, str) or not path.strip():
-        raise CohortError(f"{start}the path {path!r} is empty; name a file below the source")
-    if "\0" in path or not _encodable(path) or any(unicodedata.category(c) == "Cc" for c in path):
-        raise CohortError(f"{start}the path {path!r} has control characters; rename the file")
-    plain = path.replace("\\", "/")
-    if PurePosixPath(plain).is_absolute() or PureWindowsPath(plain).drive:
-        raise CohortError(
-            f"{start}the path {path!r} is absolute; paths are relative to the source, so that it "
-            "can be moved and its place is not published"
-        )
-    parts = [part for part in plain.split("/") if part not in ("", ".")]
-    if ".." in parts or not parts:
-        raise CohortError(f"{start}the path {path!r} leads out of the source; remove the '..'")
-    return "/".join(parts)
-
-
-def sample_from_path(path: str) -> str:
-    """A sample's name from a relative path: folders joined by `_`, no suffix, no odd characters.
-
-    `a/b/ct.nii.gz` becomes `a_b_ct`.
-    """
-    plain = check_relative_path(path)
-    stem = re.sub(
-        r"(?i)\.(nii|hdr|img|mha|mhd|nrrd|nhdr|npy|npz|dcm|zip|tar|tgz)(\.(gz|bz2|xz|zst))?$",
-        "",
-        plain,
-    )
-    name = FORBIDDEN.sub("_", unicodedata.normalize("NFC", stem.replace("/", "_")))
-    name = name.strip(" .").lstrip("-") or "ct"
-    if len(name.encode()) > LONGEST_NAME:
-        digest = hashlib.sha256(plain.encode()).hexdigest()[:12]
-        name = f"{name.encode()[: LONGEST_NAME - 13].decode(errors='ignore')}-{digest}"
-    return name
-
-
-def _check_name(what: str, value: Any, *, who: str = "") -> None:
-    start = f"{who}: " if who else ""
-    if not isinstance(value, str) or not value:
-        raise CohortError(f"{start}{what} must be a name, got {value!r}")
-    if not _encodable(value) or FORBIDDEN.search(value):
-        raise CohortError(
-            f"{start}{what} {value!r} has a character that no file name may have "
-            '(/ \\ : * ? " < > | or a control character); rename it'
-        )
-    if value != value.strip() or value.startswith((".", "-")) or value.endswith("."):
-        raise CohortError(
-            f"{start}{what} {value!r} starts with a dot, a dash or a space, or ends with a dot or "
-            "a space; rename it"
-        )
-    if len(value.encode()) > LONGEST_NAME:
-        raise CohortError(
-            f"{start}{what} {value[:40]!r}... is longer than {LONGEST_NAME} bytes; shorten it"
-        )
-
-
-def _encodable(text: str) -> bool:
-    """Whether UTF-8 can hold it: names of files that are not UTF-8 come as lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

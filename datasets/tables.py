@@ -13,20 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drr.datasets.study import CohortError
+from drr.datasets.names import CohortError
+from drr.spreadsheet import unquoted
 
-__all__ = ["LARGEST_FIELD", "Row", "Table", "identifying", "parse_age", "parse_sex", "read_table"]
+__all__ = ["LARGEST_FIELD", "Row", "Table", "parse_age", "parse_sex", "read_table"]
 
 LARGEST_FIELD = 1 << 24
 """Characters; a report has thousands, a quote left open swallows the rest of the file."""
-
-_IDENTIFYING = re.compile(
-    r"(patient|others?patient|referringphysician|physician|institution|operators?)s?(full)?names?"
-    r"|(other)?patientids?|issuerofpatientid|mrn|accession(no|number)?|studyid"
-    r"|.*(instance|reference)uid|uid"
-    r"|.*date(time)?|(patients?)?birth(date|day|time)|dob|(study|series|acquisition|content|instancecreation)time"
-    r"|.*(address|telephone|phonenumber|email)s?"
-)
 
 
 @dataclass(frozen=True)
@@ -73,6 +66,8 @@ class Table:
 def read_table(path: Path, *, name: str = "") -> Table:
     """Read a CSV file: UTF-8 with or without byte order mark, commas, one header row.
 
+    An apostrophe that keeps a spreadsheet from running a cell (`drr.spreadsheet`) is left out.
+
     Parameters
     ----------
     name
@@ -96,7 +91,8 @@ def read_table(path: Path, *, name: str = "") -> Table:
     try:
         for number, fields in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
             if any(field.strip() for field in fields):
-                rows.append((number, [known.setdefault(f, f) for f in fields]))
+                plain = map(unquoted, fields)
+                rows.append((number, [known.setdefault(f, f) for f in plain]))
     except csv.Error as error:
         raise CohortError(
             f"{name}: row {len(rows) + 1} cannot be read ({error}); look for a quote left open"
@@ -112,11 +108,6 @@ def read_table(path: Path, *, name: str = "") -> Table:
     if twice:
         raise CohortError(f"{name}: has the column {twice[0]!r} twice; rename one")
     return Table(name, columns, tuple(rows[1:]))
-
-
-def identifying(column: str) -> bool:
-    """Whether a column's name is that of a DICOM attribute that identifies: name, ID, date, UID."""
-    return _IDENTIFYING.fullmatch(re.sub(r"[\s_-]", "", column).lower()) is not None
 
 
 def parse_age(text: str) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,13 @@ from drr.datasets.hdf5 import DAMAGED, look, open_again
 from drr.datasets.labels import CODES
 from drr.datasets.part import Images, make
 from drr.datasets.plan import Configuration
+from drr.datasets.pseudonyms import key_beside, open_key, read_places
 from drr.datasets.schema import PIXELS, content_digest, dequantise, pixels_digest
 from drr.datasets.splits import check_leakage
 from drr.datasets.study import CohortError, Study
 from drr.documents import parse_json
 from drr.errors import DRRError, printable
+from drr.record import salted
 
 if TYPE_CHECKING:
     import h5py
@@ -61,6 +63,7 @@ def verify(
     remake: int = 3,
     seed: int = 0,
     pixels: bool = True,
+    key: str | Path | None = None,
 ) -> Verdict:
     """Examine a file that `drr build` made.
 
@@ -74,6 +77,8 @@ def verify(
         How many samples, and which: drawn with this seed.
     pixels
         Compare every image with its digest.
+    key
+        File that tells whose the pseudonyms are, for `source`; `PATH.key.csv` by default.
 
     Raises
     ------
@@ -103,7 +108,8 @@ def verify(
             if source is not None:
                 count = min(remake, len(file["samples/name"]))
                 what = f"{count} sample{'' if count == 1 else 's'} made again"
-                check(what, lambda: _remade(file, Path(source), count, seed))
+                place = key_beside(path) if key is None else Path(key)
+                check(what, lambda: _remade(file, Path(source), count, seed, place))
     return Verdict(problems=tuple(problems), checked=tuple(checked))
 
 
@@ -204,19 +210,30 @@ def _content(file: h5py.File) -> Iterator[str]:
         yield "the content is not what was built: its digest differs from content_sha256"
 
 
-def _remade(file: h5py.File, source: Path, count: int, seed: int) -> Iterator[str]:
+def _remade(file: h5py.File, source: Path, count: int, seed: int, key: Path) -> Iterator[str]:
     configuration = Configuration.from_dict(parse_json(file.attrs["configuration"]))
+    places, salt = read_places(key), None
+    if configuration.unlinkable:
+        if not key.exists():
+            yield f"{key}: is missing, and without it digests of CTs cannot be compared"
+            return
+        salt = open_key(key).salt
     names = _texts(file["samples/name"])
     rows = np.random.default_rng(seed).choice(len(names), count, replace=False)
     for row in sorted(rows.tolist()):
         study = _study(file, row)
+        study = replace(study, place=places.get(study.sample))
         try:
             made = make(study, source, configuration)
         except DRRError as error:
-            yield f"{names[row]}: cannot be made again: {error}"
+            lost = "" if places or study.path != study.sample else f"; is its key {key} there?"
+            yield f"{names[row]}: cannot be made again: {error}{lost}"
             continue
-        if made.source_sha256 != file["samples/source_sha256"].asstr()[row]:
-            yield f"{names[row]}: {study.path} is no longer the file that it was made from"
+        found = made.source_sha256
+        if salt is not None:
+            found = salted(found, salt)
+        if found != file["samples/source_sha256"].asstr()[row]:
+            yield f"{names[row]}: {study.file('')} is no longer the file that it was made from"
             continue
         for view, images in made.views.items():
             group = file["views"][view]

@@ -15,12 +15,15 @@ A JSON object, written as `<image's name>.json` and embedded where the format ha
 `identifiers`     patient and study attributes, only when the user asked to keep them
 ================  ================================================================================
 
-Nothing else is in it: no path, name, date or UID of the source.
+Nothing else is in it: no path, name, date or UID of the source. The input's digest tells whoever
+has the CT that it was this one; `salted` digests do not.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -44,6 +47,8 @@ __all__ = [
     "build_record",
     "dump_record",
     "load_record",
+    "salted",
+    "unlinked",
 ]
 
 RECORD_VERSION = 2
@@ -82,6 +87,8 @@ _PROJECTION_KEYS = {
 # Of later additions, with what their absence means: planes were taken one by one.
 _OPTIONAL_PROJECTION_KEYS = {"quality": str}
 _INPUT_KEYS = {"sha256": str, "shape": list, "spacing": list}
+# Whether the digest is mixed with a salt, so that the CT cannot be known by it.
+_OPTIONAL_INPUT_KEYS = {"salted": bool}
 _OUTPUT_KEYS = {
     "format": str,
     "quantity": str,
@@ -152,6 +159,20 @@ def build_record(
     return record
 
 
+def salted(digest: str, salt: bytes) -> str:
+    """A digest of the CT that only who has the salt can compare: its HMAC-SHA-256."""
+    return hmac.new(salt, digest.encode(), hashlib.sha256).hexdigest()
+
+
+def unlinked(projection: Mapping[str, Any], salt: bytes) -> dict[str, Any]:
+    """The `projection` of a record with the digest of its CT `salted`; said as `input.salted`."""
+    made_from = projection["input"]
+    if made_from.get("salted"):
+        return dict(projection)
+    mixed = {"sha256": salted(str(made_from["sha256"]), salt), "salted": True}
+    return {**projection, "input": {**made_from, **mixed}}
+
+
 def dump_record(record: Mapping[str, Any]) -> str:
     """JSON text, pure ASCII, so that every format can embed it; numbers round-trip exactly."""
     return json.dumps(record, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
@@ -180,7 +201,12 @@ def load_record(path: str | Path) -> Record:
         projection = record["projection"]
         more = _OPTIONAL_PROJECTION_KEYS
         check_keys(projection, _PROJECTION_KEYS, optional=more, prefix="projection.")
-        check_keys(projection["input"], _INPUT_KEYS, prefix="projection.input.")
+        check_keys(
+            projection["input"],
+            _INPUT_KEYS,
+            optional=_OPTIONAL_INPUT_KEYS,
+            prefix="projection.input.",
+        )
         check_keys(record["output"], _OUTPUT_KEYS, prefix="output.")
         if record["thickness"] is not None:
             check_keys(record["thickness"], _THICKNESS_KEYS, prefix="thickness.")

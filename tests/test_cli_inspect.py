@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from PIL import Image
 import drr
 from drr.cli import main
 from drr.cli.inspect import _half_blocks
+from drr.datasets.nifti_file import nifti_bytes
+from drr.datasets.phantom import thorax
 from drr.errors import ReadError, WriteError
 
 LUNG_DX = Path("ct", "lung_dx_a0001", "a0001_5mm_kernelB_dicom.zip")
@@ -151,3 +154,18 @@ def test_acquisition(tmp_path: Path) -> None:
         run(folder)
     described = json.loads(run(folder, "--acquisition", "2", "--json"))
     assert described["hu_percentiles"]["50"] == 100 - 1024
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files cannot be called so there")
+def test_nothing_in_a_name_acts_on_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b[31m\u202eb\udcff.nii"
+    path.write_bytes(nifti_bytes(thorax(32), Path("ct.nii")))
+    out = str(tmp_path / "{name}.png")
+    for words in (
+        ("inspect", path, "--no-preview"),
+        ("project", path, "--pixels", "16", "-o", out),
+    ):
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+        assert "a\\x1b[31m\\u202eb" in result.output
+        assert not set(result.output) & {"\x1b", "\u202e", "\udcff"}

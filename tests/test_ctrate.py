@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import nibabel
@@ -114,3 +115,17 @@ def test_a_list_of_no_chests_is_obeyed(tmp_path, volume) -> None:
 def test_a_folder_that_is_not_ct_rate_is_refused(tmp_path) -> None:
     with pytest.raises(CohortError, match=str(tmp_path)):
         find_ct_rate(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be called so there")
+def test_a_folder_that_no_data_set_can_name_stops_nothing(tmp_path: Path) -> None:
+    for folder in ("tab\there", "back\\slash", "plain"):
+        number = 1 + len(list(tmp_path.rglob("*.nii.gz")))
+        path = tmp_path / "train_fixed" / f"train_{number}" / folder / f"train_{number}_a_1.nii.gz"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"voxels are read later")
+    cohort = find_ct_rate(tmp_path)
+    assert [study.sample for study in cohort.studies] == ["train_3_a_1"]
+    reasons = [problem.reason for problem in cohort.problems]
+    assert "control characters" in reasons[0]
+    assert "backslash" in reasons[1]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from drr.datasets.identifying import identifying
 from drr.datasets.study import CohortError, Problem
-from drr.datasets.tables import identifying, parse_age, parse_sex, read_table
+from drr.datasets.tables import parse_age, parse_sex, read_table
 from drr.datasets.walk import walk
 
 

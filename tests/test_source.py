@@ -15,6 +15,7 @@ from drr.cli import main
 from drr.datasets.folder import find_folder
 from drr.datasets.nifti_file import nifti_bytes
 from drr.datasets.phantom import thorax
+from drr.datasets.pseudonyms import key_beside, read_places
 from drr.datasets.source import open_source
 from drr.datasets.study import CohortError, read_volume
 from drr.datasets.verify import verify
@@ -35,7 +36,8 @@ def test_every_volume_is_a_study(folder: Path) -> None:
     cohort = find_folder(folder)
     assert [study.sample for study in cohort.studies] == ["b", "deep_a"]
     assert [study.path for study in cohort.studies] == ["b.nii.gz", "deep/a.nii"]
-    assert "deep/a_seg.nii" in cohort.notes[1]
+    assert cohort.notes[1] == "Label maps were left out: 1."
+    assert "deep/a_seg.nii" in find_folder(folder, keep_names=True).notes[1]
     assert cohort.digest == find_folder(folder).digest
     for study in cohort.studies:
         assert read_volume(study, folder).shape == (32, 32, 32)
@@ -98,8 +100,11 @@ def test_real_scans_from_a_table(test_data: Path, tmp_path: Path) -> None:
     arguments = ["build", str(table), "-o", str(out), "-v", "pa", "-v", "ll", "--pixels", "128"]
     done = CliRunner().invoke(main, [*arguments, "--workers", "1", "--mask", "10", "--quiet"])
     assert done.exit_code == 0, done.output
+    places = read_places(key_beside(out))
     with h5py.File(out) as file:
-        assert list(file["samples/name"].asstr()) == ["lidc", "a0001"]
+        names = list(file["samples/name"].asstr())
+        assert [places[name].path for name in names] == ["lidc.nii.gz", "a0001.zip"]
+        assert list(file["samples/patient"].asstr()) == ["one", "two"]
         assert file["views/pa/picture"].shape == (2, 128, 128)
         assert file["failures/name"].shape == (0,)
         assert all(file["views/pa/picture"][i].std() > 40 for i in range(2))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from drr.chexnet.recipe import Recipe
+from drr.spreadsheet import csv_text
 
 __all__ = ["History", "Row", "learning_rate"]
 
@@ -52,9 +53,7 @@ class History:
         if not self.rows:
             return ""
         keys = list(self.rows[0])
-        lines = [",".join(f'"{key}"' if "," in key else key for key in keys)]
-        lines += [",".join(f"{row[key]:.9g}" for key in keys) for row in self.rows]
-        return "\n".join(lines) + "\n"
+        return csv_text(keys, ([f"{row[key]:.9g}" for key in keys] for row in self.rows))
 
     def _goodness(self, row: Row) -> float:
         value = row["valid_auroc"] if self.monitor == "auroc" else -row["valid_loss"]

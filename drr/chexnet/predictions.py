@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import re
@@ -19,6 +18,7 @@ from drr.chexnet.metrics import EvaluationError
 from drr.chexnet.names import COLUMNS, find_column, plain
 from drr.datasets.tables import Table, read_table
 from drr.io.atomic import write_files
+from drr.spreadsheet import csv_text
 
 __all__ = ["PREFIX", "Predictions", "read_npz", "read_predictions", "write_predictions"]
 
@@ -159,13 +159,12 @@ def write_predictions(path: str | Path, predictions: Predictions, *, force: bool
         np.savez_compressed(binary, **arrays)
         content = binary.getvalue()
     else:
-        text = io.StringIO(newline="")
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow([*([] if names is None else ["name"]), *predictions.labels])
-        for place, row in enumerate(scores):
-            first = [] if names is None else [names[place]]
-            table.writerow([*first, *(f"{value:.9g}" for value in row)])
-        content = text.getvalue().encode()
+        head = [*([] if names is None else ["name"]), *predictions.labels]
+        rows = (
+            [*([] if names is None else [names[place]]), *(f"{value:.9g}" for value in row)]
+            for place, row in enumerate(scores)
+        )
+        content = csv_text(head, rows).encode()
     write_files({path: content}, force=force)
 
 

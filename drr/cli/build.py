@@ -31,7 +31,7 @@ _SHARED = (
     *("views", "look", "geometry", "source_to_detector", "source_to_isocenter", "parallel"),
     *("detector", "field", "pixels", "viewed_from", "method", "backend", "no_clean"),
     *("no_anti_aliasing", "kev", "kvp", "detector_model", "exposure", "randomise", "seed"),
-    *("window", "curve", "invert", "keep_identifiers"),
+    *("window", "curve", "invert", "keep_identifiers", "unlinkable"),
 )
 
 
@@ -111,6 +111,17 @@ def _load(path: Path) -> dict[str, Any]:
     default="one",
     show_default=True,
     help="Of each scan of CT-RATE.",
+)
+@click.option(
+    "--keep-names",
+    is_flag=True,
+    help="Call samples and patients after files and folders. Default: pseudonyms, and a key apart.",
+)
+@click.option(
+    "--key",
+    metavar="FILE",
+    help="Key of the pseudonyms, made if it is not there. Default: OUT.h5.key.csv. "
+    "Keep it; do not pass it on.",
 )
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N CTs.")
 @click.option(
@@ -194,9 +205,10 @@ def command(
         _rehearse(plan, out, options["workers"], as_json)
         return
     from drr.datasets.build import build
+    from drr.datasets.pseudonyms import hides_names
 
     display = _Display()
-    names = ("workers", "scheduler", "max_failures", "retry", "keep_parts", "force")
+    names = ("workers", "scheduler", "max_failures", "retry", "keep_parts", "force", "key")
     try:
         result = build(plan, Path(out or ""), report=display, **{n: options[n] for n in names})
     except KeyboardInterrupt:
@@ -204,6 +216,9 @@ def command(
         raise
     finally:
         display.close()
+    if hides_names(cohort):
+        key = options["key"] or f"{out}.key.csv"
+        note(f"{key} has the paths of the CTs; keep it, and apart from the data set")
     _conclude(result, as_json)
 
 
@@ -222,7 +237,10 @@ def _cohort(
     from drr.datasets.splits import split_cohort
 
     cohort = open_source(
-        source, reconstructions=reconstructions, keep_identifiers=options["keep_identifiers"]
+        source,
+        reconstructions=reconstructions,
+        keep_identifiers=options["keep_identifiers"],
+        keep_names=options["keep_names"],
     )
     if limit is not None:
         cohort = dataclasses.replace(cohort, studies=cohort.studies[:limit])
@@ -266,6 +284,7 @@ def _plan(cohort: Cohort, options: Mapping[str, Any]) -> Plan:
         masks=options["masks"],
         compression=options["compression"],
         keep_identifiers=options["keep_identifiers"],
+        unlinkable=options["unlinkable"],
     )
     return Plan(cohort=cohort, configuration=configuration)
 

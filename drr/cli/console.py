@@ -10,7 +10,7 @@ import click
 
 from drr.errors import printable
 
-__all__ = ["NO_MEMORY", "failure", "is_quiet", "note", "progress", "quiet_option"]
+__all__ = ["LONGEST_LINE", "NO_MEMORY", "failure", "is_quiet", "note", "progress", "quiet_option"]
 
 NO_MEMORY = "not enough memory; use a smaller CT or fewer pixels, or close other programs"
 

@@ -33,10 +33,21 @@ LAYOUTS = ("drr-rate", "chexpert", "torchxrayvision", "png")
     help="Only this view, and the name of its folder, as pa=AP. Repeatable.",
 )
 @click.option("--split", help="Only this split.")
+@click.option(
+    "--unlinkable",
+    is_flag=True,
+    help="Write no digest of a CT by which whoever has it could know it.",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace an earlier export.")
 @quiet_option
 def command(
-    file: Path, layout: str, out: Path, views: tuple[str, ...], split: str | None, force: bool
+    file: Path,
+    layout: str,
+    out: Path,
+    views: tuple[str, ...],
+    split: str | None,
+    unlinkable: bool,
+    force: bool,
 ) -> None:
     """Write the pictures of FILE, which 'drr build' made, as PNGs with CSVs.
 
@@ -45,6 +56,8 @@ def command(
     """
     from drr.datasets.export import export
 
-    count = export(file, out, layout=layout, views=views, split=split, force=force)
+    count = export(
+        file, out, layout=layout, views=views, split=split, unlinkable=unlinkable, force=force
+    )
     if not is_quiet():
         click.echo(f"{out}: {count} images")

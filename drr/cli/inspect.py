@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from drr.cli.console import LONGEST_LINE
 from drr.cli.options import reading_options
+from drr.errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,7 +158,9 @@ def _text(description: dict[str, Any]) -> str:
         rows.append(("region", f"{d['coverage']['region']}: {d['coverage']['reason']}"))
         notes += d["coverage"]["notes"]
     rows += [("note", note) for note in notes]
-    return "\n".join([d["name"], *(f"  {key:<12} {value}" for key, value in rows)])
+    # Names of files may hold anything.
+    told = (f"  {key:<12} {printable(value, most=LONGEST_LINE)}" for key, value in rows)
+    return "\n".join([printable(d["name"]), *told])
 
 
 def _list(ct: Path, as_json: bool) -> None:
@@ -178,7 +182,8 @@ def _list(ct: Path, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     for series in found:
-        click.echo(series.line + (f": {series.problem}" if series.problem else ""))
+        text = series.line + (f": {series.problem}" if series.problem else "")
+        click.echo(printable(text, most=LONGEST_LINE))
 
 
 def _planes(volume: Volume) -> list[tuple[str, NDArray[np.float64], float, float]]:

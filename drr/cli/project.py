@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from drr.cli.console import NO_MEMORY, failure, is_quiet, note, progress, quiet_option
+from drr.cli.console import LONGEST_LINE, NO_MEMORY, failure, is_quiet, note, progress, quiet_option
 from drr.cli.inputs import CT, find_cts
 from drr.cli.options import DETECTOR_SIZE, PIXELS, WINDOW, reading_options
 from drr.cli.outputs import (
@@ -24,7 +24,7 @@ from drr.cli.outputs import (
 )
 from drr.cli.repeat import request_from_record
 from drr.cli.request import Request, request_from_options
-from drr.errors import DRRError, ProjectionError
+from drr.errors import DRRError, ProjectionError, printable
 
 if TYPE_CHECKING:
     from drr.preparation import Prepared
@@ -159,6 +159,11 @@ BATCH = 8
 @click.option(
     "--keep-identifiers", is_flag=True, help="Copy the patient's and study's DICOM attributes."
 )
+@click.option(
+    "--unlinkable",
+    is_flag=True,
+    help="Write no digest of the CT by which whoever has it could know it.",
+)
 @click.option("--series", metavar="S", help="Which series of a DICOM folder ('drr inspect').")
 @reading_options
 @click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
@@ -244,7 +249,7 @@ def command(
         click.echo(json.dumps({"images": images, "failed": failed}, indent=2))
     elif not is_quiet():
         for image in images:
-            click.echo(image["image"])
+            click.echo(printable(image["image"], most=LONGEST_LINE))
     if failed:
         context.exit(2)
 
@@ -314,7 +319,9 @@ def _project(
 
 
 def _check_input(prepared: Volume | Prepared, record: Record, ct: CT) -> None:
-    if prepared.sha256 != record.projection["input"]["sha256"]:
+    if record.projection["input"].get("salted"):
+        note(f"{ct.name}: the record does not tell which CT it was made from, so any is taken")
+    elif prepared.sha256 != record.projection["input"]["sha256"]:
         raise ProjectionError(
             f"{ct.path}: is not the CT that the record was made from, so its image cannot be "
             "repeated; for the same geometry on another CT give the record to --geometry"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -308,4 +309,6 @@ def writing(options: Mapping[str, Any], *, bits: int, mark: bool) -> dict[str, A
         "bits": int(options["bits"] or bits),
         "mark": options["mark"] or mark,
         "keep_identifiers": options["keep_identifiers"],
+        # Of this run alone: its images share a study, and no other's.
+        "salt": secrets.token_bytes(32) if options.get("unlinkable") else None,
     }

@@ -27,6 +27,11 @@ __all__ = ["command"]
     show_default=True,
     help="Samples to make again.",
 )
+@click.option(
+    "--key",
+    metavar="FILE",
+    help="Key of the pseudonyms, for --source. Default: FILE.key.csv beside FILE.",
+)
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, help="Which samples.")
 @click.option("--no-pixels", is_flag=True, help="Leave out the digests of images: quick.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
@@ -37,6 +42,7 @@ def command(
     file: str,
     source: str | None,
     remake: int,
+    key: str | None,
     seed: int,
     no_pixels: bool,
     as_json: bool,
@@ -49,7 +55,9 @@ def command(
     """
     from drr.datasets.verify import verify
 
-    verdict = verify(Path(file), source=source, remake=remake, seed=seed, pixels=not no_pixels)
+    verdict = verify(
+        Path(file), source=source, remake=remake, seed=seed, pixels=not no_pixels, key=key
+    )
     if as_json:
         values = {"problems": list(verdict.problems), "checked": list(verdict.checked)}
         click.echo(json.dumps(values, indent=2))

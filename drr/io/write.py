@@ -14,7 +14,7 @@ from drr.errors import WriteError
 from drr.io import grid, picture
 from drr.io.atomic import refuse_existing, write_files
 from drr.mark import MARK_TEXT, draw_mark
-from drr.record import build_record, dump_record
+from drr.record import build_record, dump_record, unlinked
 
 if TYPE_CHECKING:
     from drr.looks import Display
@@ -50,6 +50,7 @@ def write(
     format: str | None = None,  # noqa: A002 - the word every image library uses
     force: bool = False,
     keep_identifiers: bool = False,
+    salt: bytes | None = None,
     mark: bool = False,
     sidecar: bool = True,
 ) -> Path:
@@ -78,6 +79,10 @@ def write(
     keep_identifiers
         Copy the patient and study attributes of the source into DICOM and the record. Without it
         no output names the patient, the study or the source.
+    salt
+        Mixed into the CT's digest, in the record and in what is derived from it (DICOM's Study
+        Instance UID): then nobody who has the CT can tell by them that it was this one, and views
+        share a study where they share the salt. Random bytes, to be kept secret or forgotten.
     mark
         Burn SYNTHETIC into the lower left corner of a picture.
     sidecar
@@ -114,6 +119,8 @@ def write(
 
     if display is not None:
         projection = replace(projection, display=display)
+    if salt is not None:
+        projection = replace(projection, record=unlinked(projection.record, salt))
     output = _describe(projection, name, bits=bits, mark=mark)
     record = build_record(
         projection,
