@@ -2,6 +2,7 @@
 #   make PYTHON=python3.12 test     another interpreter (after `make clean`)
 #   make demo CT=path/to/ct         your own scan
 #   make test ARGS="-x -k views"    options for pytest; WORKERS=0 for one process
+#   make fuzz ARGS="--count 100000" more of them
 
 PYTHON ?= python3
 CT ?=
@@ -28,7 +29,7 @@ DEMO_CT := $(if $(CT),,$(OUT)/phantom.nii.gz)
 BENCHMARKS := kernels pipeline cleanup accuracy startup reader file_to_png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint soak bench kernels clean
+.PHONY: help setup demo test lint soak fuzz bench kernels clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -53,6 +54,9 @@ lint: $(DEV) ## check style and types
 
 soak: $(DEV) ## run the long tests
 	$(BIN)/pytest -m soak $(ARGS)
+
+fuzz: $(DEV) ## give damaged inputs to every reader, record, table and store, for minutes
+	cd tests && ../$(BIN)/python -m fuzz --jobs $(WORKERS) $(ARGS)
 
 bench: $(RUN) ## time the kernels; figures go to benchmarks/
 	@for name in $(BENCHMARKS); do echo "$$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done

@@ -1,10 +1,12 @@
 """Join parts into a data set's file, in plan order, whoever finished first.
 
-Compressed images are copied as they are. The file has another name until all of it is on disk.
+What a finished file holds already is taken from it. Compressed images are copied as they are. The
+file has another name until all of it is on disk; an older one stays until then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -20,40 +22,78 @@ import numpy as np
 import drr
 from drr.datasets.part import open_part
 from drr.datasets.plan import Plan, public_metadata, public_series
+from drr.datasets.rows import Sources, copy_rows, like
 from drr.datasets.schema import (
     DATASETS,
     FORMAT,
-    PIXELS,
     SCHEMA_VERSION,
     content_digest,
     text_dtype,
     walk,
 )
-from drr.datasets.study import Problem
+from drr.datasets.study import Problem, Study
 from drr.errors import WriteError
+from drr.io.atomic import temporary_path
 from drr.record import NOTICE
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["assemble", "plan_of"]
+__all__ = ["Kept", "assemble", "attributes", "one_line", "sample_columns"]
 
-_BLOCK = 256  # rows that are held in memory
+_PART_COLUMNS = tuple(
+    f"samples/{name}" for name in ("notes", "segmentation_sha256", "source_sha256", "voxels_sha256")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Studies of a plan that are taken from a finished file, by their place in the plan.
+
+    Parameters
+    ----------
+    path
+        The file.
+    rows
+        Of the samples.
+    failures
+        Reasons of the others.
+    stamps
+        Of all of them, as their files are now.
+    """
+
+    path: Path
+    rows: Mapping[int, int]
+    failures: Mapping[int, str]
+    stamps: Mapping[int, str]
 
 
 @dataclass
 class _Found:
-    """What the parts hold: who has images, what each column is like, and who has none."""
+    """What there is: who has images, what each column is like, and who has none."""
 
     indices: list[int] = field(default_factory=list)
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
+    stamps: dict[int, str] = field(default_factory=dict)
+
+    def add(self, index: int, stamp: str, reason: str) -> None:
+        self.stamps[index] = stamp
+        if reason:
+            self.failures[index] = reason
+        else:
+            self.indices.append(index)
 
 
 def assemble(
-    plan: Plan, paths: Sequence[Path], out: Path, *, killed: Mapping[int, str]
+    plan: Plan,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    killed: Mapping[int, str],
+    kept: Kept | None = None,
 ) -> tuple[str, int]:
-    """Write the file of a plan whose parts are all there.
+    """Write the file of a plan of which everything is there.
 
     Parameters
     ----------
@@ -61,6 +101,8 @@ def assemble(
         Of each study's part.
     killed
         Reasons of the studies that have no part, by their place in the plan.
+    kept
+        What a finished file gives, which may be the one that is replaced; these need no part.
 
     Returns
     -------
@@ -71,15 +113,19 @@ def assemble(
     WriteError
         For a full disk and the like. Nothing half-written is left, and the parts are kept.
     """
-    found = _examine(paths, killed)
-    _check_space(paths, found.indices, out)
-    part = out.with_name(f".{out.name}.assembling")
+    part = temporary_path(out.parent)
     try:
-        digest = _write(plan, paths, found, part)
+        with contextlib.ExitStack() as stack:
+            old = None if kept is None else stack.enter_context(open_part(kept.path))
+            sources = Sources(paths=paths, rows=kept.rows if kept else {}, finished=old)
+            found = _examine(sources, killed, kept, plan.configuration.compression)
+            _check_space(sources, found.indices, out)
+            digest = _write(plan, found, sources, part)
         _to_disk(part)
         os.replace(part, out)
     except BaseException as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         if isinstance(error, OSError | RuntimeError):
             raise WriteError(
                 f"{out}: cannot be written ({error}); make room or choose another disk. All parts "
@@ -89,40 +135,44 @@ def assemble(
     return digest, len(found.indices)
 
 
-def plan_of(path: Path) -> str | None:
-    """Digest of the plan that a file was built from; None for anything else."""
-    if not path.is_file():
-        return None
-    try:
-        with open_part(path) as file:
-            if file.attrs.get("format") == FORMAT:
-                return str(file.attrs["plan"])
-    except (OSError, KeyError):
-        pass
-    return None
-
-
-def _examine(paths: Sequence[Path], killed: Mapping[int, str]) -> _Found:
-    found = _Found()
-    for index, path in enumerate(paths):
+def _examine(
+    sources: Sources, killed: Mapping[int, str], kept: Kept | None, compression: int
+) -> _Found:
+    found, old = _Found(), sources.finished
+    odd: str | None = None  # of all rows of the finished file, which are alike
+    for index, path in enumerate(sources.paths):
         if index in killed:
-            found.failures[index] = killed[index]
-            continue
-        with open_part(path) as part:
-            reason = str(part.attrs["reason"]) or _odd(part, found)
-            if reason:
-                found.failures[index] = reason
-                continue
-            found.indices.append(index)
-            if not found.columns:
-                found.columns = {name: _like(dataset) for name, dataset in walk(part)}
+            found.add(index, "", killed[index])
+        elif kept is not None and index in kept.failures:
+            found.add(index, kept.stamps[index], kept.failures[index])
+        elif kept is not None and old is not None and index in kept.rows:
+            found.columns = found.columns or _columns_of(old, compression)
+            odd = _odd(old, found) if odd is None else odd
+            found.add(index, "" if odd else kept.stamps[index], odd)
+        else:
+            with open_part(path) as part:
+                reason, stamp = str(part.attrs["reason"]), str(part.attrs["stamp"])
+                if not reason:
+                    found.columns = found.columns or _columns_of(part, compression)
+                    if reason := _odd(part, found):
+                        stamp = ""  # another first sample may have its size: tried again
+                found.add(index, stamp, reason)
     return found
+
+
+def _columns_of(file: h5py.File, compression: int) -> dict[str, dict[str, Any]]:
+    """What a part holds, or a finished file in its place, and how it shall be laid out."""
+    return {
+        name: like(name, dataset, compression)
+        for name, dataset in walk(file)
+        if name.startswith("views/") or name in _PART_COLUMNS
+    }
 
 
 def _odd(part: h5py.File, found: _Found) -> str:
     """Why a part does not go with the first; empty if it does."""
-    for name, like in found.columns.items():
-        here, there = part[name].shape[1:], like["shape"]
+    for name, first in found.columns.items():
+        here, there = part[name].shape[1:], first["shape"]
         if here != there:
             return (
                 f"{name} is {here[-2:]} pixels and the first {there[-2:]}; all samples of a view "
@@ -131,26 +181,12 @@ def _odd(part: h5py.File, found: _Found) -> str:
     return ""
 
 
-def _like(dataset: h5py.Dataset) -> dict[str, Any]:
-    """Options of `create_dataset` for many such rows."""
-    options = {"shape": dataset.shape[1:], "dtype": dataset.dtype}
-    if dataset.dtype.kind == "O":
-        options["dtype"] = text_dtype()
-    if dataset.chunks is not None:
-        options |= {
-            "chunks": dataset.chunks,
-            "compression": dataset.compression,
-            "compression_opts": dataset.compression_opts,
-            "shuffle": dataset.shuffle,
-        }
-    return options
-
-
-def _write(plan: Plan, paths: Sequence[Path], found: _Found, target: Path) -> str:
+def _write(plan: Plan, found: _Found, sources: Sources, target: Path) -> str:
     import h5py
 
-    with h5py.File(target, "w") as file:
-        for name, value in _attributes(plan).items():
+    # New, so never through a link; and by nobody else, so without HDF5's lock.
+    with h5py.File(target, "x", locking=False) as file:
+        for name, value in attributes(plan).items():
             file.attrs[name] = value
         for path, values in _columns(plan, found).items():
             _put(file, path, DATASETS[path].dtype, values)
@@ -159,43 +195,17 @@ def _write(plan: Plan, paths: Sequence[Path], found: _Found, target: Path) -> st
             members = [row for row, name in enumerate(splits) if name == split]
             file[f"splits/{split}"] = np.array(members, np.int64)
         if not found.columns:  # not one CT could be used
-            for name in ("notes", "source_sha256", "voxels_sha256"):
-                _put(file, f"samples/{name}", "text", [])
+            for name in _PART_COLUMNS:
+                _put(file, name, "text", [])
             file.create_group("views")
-        _copy(file, paths, found)
+        copy_rows(file, found.columns, found.indices, sources)
         digest = content_digest(file)
         file.attrs["content_sha256"] = digest
     return digest
 
 
-def _copy(file: h5py.File, paths: Sequence[Path], found: _Found) -> None:
-    """Everything that parts hold, row after row; images as they were compressed."""
-    count = len(found.indices)
-    for name, like in found.columns.items():
-        file.create_dataset(name, **like | {"shape": (count, *like["shape"])})
-    images = [name for name in found.columns if name.rsplit("/", 1)[-1] in PIXELS]
-    columns = [name for name in found.columns if name not in images]
-    for start in range(0, count, _BLOCK):
-        values: dict[str, list[Any]] = {name: [] for name in columns}
-        block = found.indices[start : start + _BLOCK]
-        for row, index in enumerate(block, start):
-            with open_part(paths[index]) as part:
-                for name in columns:
-                    values[name].append(part[name][0])
-                for name in images:
-                    _copy_chunks(part[name].id, file[name].id, row)
-        for name in columns:
-            file[name][start : start + len(block)] = values[name]
-
-
-def _copy_chunks(source: Any, target: Any, row: int) -> None:
-    for number in range(source.get_num_chunks()):
-        offset = source.get_chunk_info(number).chunk_offset
-        mask, content = source.read_direct_chunk(offset)
-        target.write_direct_chunk((row, *offset[1:]), content, mask)
-
-
-def _attributes(plan: Plan) -> dict[str, Any]:
+def attributes(plan: Plan) -> dict[str, Any]:
+    """Of the root of a plan's file."""
     cohort = plan.cohort
     return {
         "format": FORMAT,
@@ -214,28 +224,14 @@ def _attributes(plan: Plan) -> dict[str, Any]:
 
 def _columns(plan: Plan, found: _Found) -> dict[str, Any]:
     """What the plan says of the samples that there are, by path."""
-    keep = plan.configuration.keep_identifiers
     cohort = plan.cohort
     studies = [cohort.studies[index] for index in found.indices]
     counts = Counter(study.patient for study in studies)
     failed = [cohort.studies[index] for index in found.failures]
-    # Reasons are one line, as those of problems.
-    reasons = [Problem(name="", reason=reason).reason for reason in found.failures.values()]
     columns: dict[str, Any] = {
-        "samples/name": [s.sample for s in studies],
-        "samples/patient": [s.patient for s in studies],
-        "samples/scan": [s.scan for s in studies],
-        "samples/split": [s.split or "" for s in studies],
-        "samples/sex": [s.sex or "" for s in studies],
-        "samples/age": [np.nan if s.age is None else s.age for s in studies],
-        "samples/path": [s.path for s in studies],
-        "samples/series": [public_series(s, keep_identifiers=keep) for s in studies],
-        "samples/reader": [s.reader for s in studies],
-        "samples/segmentation": [s.segmentation or "" for s in studies],
-        "samples/metadata": [
-            json.dumps(public_metadata(s, keep_identifiers=keep), sort_keys=True) for s in studies
-        ],
+        **{f"samples/{name}": values for name, values in sample_columns(plan, studies).items()},
         "samples/labels": cohort.codes[found.indices],
+        "samples/fingerprint": [found.stamps[index] for index in found.indices],
         "label_names": cohort.label_names,
         "mask_labels": plan.configuration.masks,
         "patients/name": list(counts),
@@ -243,7 +239,8 @@ def _columns(plan: Plan, found: _Found) -> dict[str, Any]:
         "failures/name": [s.sample for s in failed],
         "failures/patient": [s.patient for s in failed],
         "failures/path": [s.path for s in failed],
-        "failures/reason": reasons,
+        "failures/reason": [one_line(reason) for reason in found.failures.values()],
+        "failures/fingerprint": [found.stamps[index] for index in found.failures],
         "problems/name": [p.name for p in cohort.problems],
         "problems/place": [p.place for p in cohort.problems],
         "problems/reason": [p.reason for p in cohort.problems],
@@ -252,6 +249,31 @@ def _columns(plan: Plan, found: _Found) -> dict[str, Any]:
     for name in ("clinical_information", "technique", "findings", "impressions"):
         columns[f"reports/{name}"] = [getattr(s.report, name) for s in studies]
     return columns
+
+
+def sample_columns(plan: Plan, studies: Sequence[Study]) -> dict[str, list[Any]]:
+    """What the plan says of each of some studies, by the name of its column in `samples`."""
+    keep = plan.configuration.keep_identifiers
+    return {
+        "name": [s.sample for s in studies],
+        "patient": [s.patient for s in studies],
+        "scan": [s.scan for s in studies],
+        "split": [s.split or "" for s in studies],
+        "sex": [s.sex or "" for s in studies],
+        "age": [np.nan if s.age is None else s.age for s in studies],
+        "path": [s.path for s in studies],
+        "series": [public_series(s, keep_identifiers=keep) for s in studies],
+        "reader": [s.reader for s in studies],
+        "segmentation": [s.segmentation or "" for s in studies],
+        "metadata": [
+            json.dumps(public_metadata(s, keep_identifiers=keep), sort_keys=True) for s in studies
+        ],
+    }
+
+
+def one_line(reason: str) -> str:
+    """A reason as the file holds it: one line, as those of problems."""
+    return Problem(name="", reason=reason).reason
 
 
 def _put(file: h5py.File, path: str, dtype: str, values: Any) -> None:
@@ -282,8 +304,11 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _check_space(paths: Sequence[Path], indices: Sequence[int], out: Path) -> None:
-    needed = sum(paths[index].stat().st_size for index in indices)
+def _check_space(sources: Sources, indices: Sequence[int], out: Path) -> None:
+    parts = [sources.paths[index] for index in indices if index not in sources.rows]
+    needed = sum(path.stat().st_size for path in parts)
+    if sources.finished is not None and sources.rows:
+        needed += Path(sources.finished.filename).stat().st_size
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise WriteError(

@@ -1,74 +1,40 @@
 """Carry out a plan: every study by a worker, every part on disk, then one file.
 
 Nothing that is finished is ever lost or done twice: parts lie beside the output until it is whole,
-and the same call goes on where the last one ended, however that was.
+and the same call goes on where the last one ended, however that was. Over a finished file it makes
+what has changed since, and takes the rest from that file.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drr.datasets.assemble import assemble, plan_of
-from drr.datasets.part import Outcome, is_finished, make_part, open_part
+from drr.datasets.assemble import assemble
+from drr.datasets.finished import check_output, find_finished
+from drr.datasets.ledger import BuildError, Ledger, Log, Progress
+from drr.datasets.part import make_part
+from drr.datasets.parts_folder import clear_parts, locked_parts, part_paths, parts_folder
 from drr.datasets.plan import Plan
-from drr.datasets.pools import LOST, DaskPool, LocalPool, Pool, available_workers
+from drr.datasets.pools import (
+    LOST,
+    DaskPool,
+    LocalPool,
+    Pool,
+    WorkerKilledError,
+    available_workers,
+)
 from drr.datasets.schema import DatasetError
-from drr.io.atomic import refuse_existing
 
 __all__ = ["BuildError", "Progress", "Result", "build", "parts_folder", "rehearse"]
 
-ATTEMPTS = 4
-"""Deaths of its worker after which a study is given up; the last ones while it runs alone."""
-
 _TOGETHER = 2  # deaths for which the memory that other studies take may be to blame
-
-
-class BuildError(DatasetError):
-    """A build that stopped; its parts are kept and the same command goes on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a build is.
-
-    Parameters
-    ----------
-    total, finished, failed
-        Studies: in the plan, done (those that failed included), failed.
-    before
-        Of the finished, those that were there when the build started.
-    seconds
-        Since then.
-    message
-        Something to tell at once, or empty.
-    """
-
-    total: int
-    finished: int
-    failed: int
-    before: int
-    seconds: float
-    message: str = ""
-
-    @property
-    def rate(self) -> float:
-        """Studies a second in this run."""
-        return (self.finished - self.before) / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float:
-        """At the rate so far; infinite before there is one."""
-        return (self.total - self.finished) / self.rate if self.rate else float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +48,11 @@ class Result:
     samples, failures
         How many.
     made
-        Parts that this run made.
+        Studies that this run worked on.
     seconds
         Of this run.
+    reasons
+        Of the failures, by the sample's name.
     """
 
     path: Path
@@ -93,6 +61,7 @@ class Result:
     failures: int
     made: int
     seconds: float
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def build(
@@ -107,7 +76,12 @@ def build(
     force: bool = False,
     report: Callable[[Progress], object] = lambda _: None,
 ) -> Result:
-    """Build a data set's file, or finish one that was begun.
+    """Build a data set's file, finish one that was begun, or bring a finished one up to date.
+
+    Of a finished file what has changed is made again, and only that: studies whose files are
+    others, that are new, or that failed for want of memory or the like. All else is taken from it
+    bit by bit, and the result is what a new build would give. It is replaced when its successor is
+    whole.
 
     Parts are in `OUT.parts`, which goes when the file is there; what happened when is in
     `OUT.log`, one JSON object a line. Call it from under `if __name__ == "__main__":`, since
@@ -130,7 +104,7 @@ def build(
     keep_parts
         Leave the parts, for a plan with more studies.
     force
-        Replace a file of another plan.
+        Replace a file that was built otherwise, or whose samples this plan would lose.
     report
         Is told of every step.
 
@@ -148,30 +122,39 @@ def build(
     if not plan.cohort.studies:
         raise DatasetError("the source has no CT that can be used; see its problems")
     _check_free(out, plan)
-    refuse_existing([out], force=force or plan_of(out) == plan.digest)
+    check_output(out, plan, find_finished(out, plan), force=force)
     parts = parts_folder(out)
-    with _locked(parts), _Log(_log_file(out)) as log:
-        if plan_of(out) == plan.digest and not retry:
-            result = _finished(out, plan)
-        else:
-            paths = part_paths(plan, parts)
-            ledger = _Ledger(plan, paths, log, report, max_failures, start, retry)
-            made = 0
-            if ledger.left:
-                made = _make_parts(plan, ledger, workers, scheduler)
-            log("assemble", studies=len(plan.cohort))
-            digest, samples = assemble(plan, paths, out, killed=ledger.killed)
-            result = Result(
-                path=out,
-                digest=digest,
-                samples=samples,
-                failures=len(plan.cohort) - samples,
-                made=made,
-                seconds=time.monotonic() - start,
-            )
-            log("finish", digest=digest, samples=samples, failures=result.failures)
-    if not keep_parts:
-        shutil.rmtree(parts, ignore_errors=True)
+    with locked_parts(parts), Log(_log_file(out)) as log:
+        # Again: whoever had the lock may have written it.
+        finished = find_finished(out, plan)
+        check_output(out, plan, finished, force=force)
+        ledger = Ledger(
+            plan,
+            part_paths(plan.keys, parts),
+            finished,
+            log=log,
+            report=report,
+            retry=retry,
+            max_failures=max_failures,
+            start=start,
+        )
+        digest = _complete(ledger, out, workers, scheduler)
+        found = find_finished(out, plan)
+        if found is None or found.digest != digest:
+            raise BuildError(f"{out}: is not what was written; is its disk sound?")
+        reasons = found.failures
+        result = Result(
+            path=out,
+            digest=digest,
+            samples=len(plan.cohort) - len(reasons),
+            failures=len(reasons),
+            made=ledger.made,
+            seconds=time.monotonic() - start,
+            reasons=reasons,
+        )
+        log("finish", digest=digest, samples=result.samples, failures=result.failures)
+        if not keep_parts and not clear_parts(parts):
+            ledger.tell(f"{parts}: stays, since it holds files that no build made")
     return result
 
 
@@ -204,16 +187,6 @@ def rehearse(plan: Plan, *, tries: int = 3, threads: int = 1) -> dict[str, Any]:
     return {"seconds": {}, "bytes": 0, "total_bytes": 0, "memory": 0, "failures": failures}
 
 
-def parts_folder(out: Path) -> Path:
-    """Where the parts of an output lie until it is whole."""
-    return out.with_name(f"{out.name}.parts")
-
-
-def part_paths(plan: Plan, parts: Path) -> list[Path]:
-    """Of each study's part; in 256 folders, since some file systems are slow with many files."""
-    return [parts / key[:2] / f"{key}.h5" for key in plan.keys]
-
-
 def _log_file(out: Path) -> Path:
     return out.with_name(f"{out.name}.log")
 
@@ -227,119 +200,22 @@ def _check_free(out: Path, plan: Plan) -> None:
                 raise DatasetError(f"{out}: is a CT of the source; choose another output")
 
 
-def _finished(out: Path, plan: Plan) -> Result:
-    """The result of an earlier run, which may have been killed before it removed the parts."""
-    with open_part(out) as file:
-        samples = len(file["samples/name"])
-        digest = str(file.attrs["content_sha256"])
-    failures = len(plan.cohort) - samples
-    return Result(path=out, digest=digest, samples=samples, failures=failures, made=0, seconds=0.0)
+def _complete(ledger: Ledger, out: Path, workers: int | None, scheduler: str | None) -> str:
+    """Make what is left and write the file, unless it is as it should be; its digest."""
+    if ledger.left:
+        _make_parts(ledger, workers, scheduler)
+    if ledger.finished is not None and ledger.is_as_before():
+        return ledger.finished.digest
+    if ledger.drop_damaged():
+        _make_parts(ledger, workers, scheduler)
+    plan = ledger.plan
+    ledger.log("assemble", studies=len(plan.cohort))
+    digest, _ = assemble(plan, ledger.paths, out, killed=ledger.killed, kept=ledger.kept)
+    return digest
 
 
-class _Ledger:
-    """Which studies are done, what became of them, and who was killed how often."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        paths: list[Path],
-        log: _Log,
-        report: Callable[[Progress], object],
-        max_failures: int | None,
-        start: float,
-        retry: bool,
-    ) -> None:
-        self.plan, self.paths, self.log = plan, paths, log
-        self.killed: dict[int, str] = {}
-        self.deaths = [0] * len(paths)
-        self.done_here = 0
-        self._report, self._max_failures, self._start = report, max_failures, start
-        self._failed = 0
-        self.left: deque[int] = deque()
-        for index, (path, study) in enumerate(zip(paths, plan.cohort.studies, strict=True)):
-            if not path.exists():
-                self.left.append(index)
-                continue
-            same = is_finished(path, plan.keys[index], study, plan.cohort.root)
-            failed = same and _reason(path) != ""
-            if not same or (failed and retry):
-                self.left.append(index)
-                if not same:
-                    self.tell(f"{study.sample}: its CT has changed since; made again", index)
-            else:
-                self._failed += failed
-        self.before = len(paths) - len(self.left)
-        log("start", studies=len(paths), before=self.before, plan=plan.digest)
-        self.tell()
-        self._stop_if_bad()
-
-    def tell(self, message: str = "", index: int | None = None) -> None:
-        if message:
-            sample = None if index is None else self.plan.cohort.studies[index].sample
-            self.log("note", sample=sample, message=message)
-        before = getattr(self, "before", 0)
-        self._report(
-            Progress(
-                total=len(self.paths),
-                finished=before + self.done_here,
-                failed=self._failed,
-                before=before,
-                seconds=time.monotonic() - self._start,
-                message=message,
-            )
-        )
-
-    def finish(self, index: int, outcome: Outcome) -> None:
-        """A worker has brought a study to its end, good or bad."""
-        self.done_here += 1
-        sample = self.plan.cohort.studies[index].sample
-        known: dict[str, Any] = {
-            "sample": sample,
-            "process": outcome.process,
-            "processor_seconds": round(outcome.processor_seconds, 4),
-            "seconds": {step: round(value, 4) for step, value in outcome.seconds.items()},
-        }
-        if not outcome.reason:
-            self.log("made", **known, bytes=outcome.size, memory=outcome.memory)
-            self.tell()
-            return
-        self.log("failed", **known, reason=outcome.reason, trace=outcome.trace or None)
-        if not outcome.lasting:
-            self.killed[index] = outcome.reason
-        self._failed += 1
-        self.tell(f"{sample}: {outcome.reason}")
-        self._stop_if_bad()
-
-    def death(self, index: int, deaths: int) -> bool:
-        """Count deaths of workers that had this study; whether to try again."""
-        self.deaths[index] += deaths
-        sample = self.plan.cohort.studies[index].sample
-        self.log("worker killed", sample=sample, times=self.deaths[index])
-        if self.deaths[index] < ATTEMPTS:
-            return True
-        reason = (
-            f"its worker was killed {self.deaths[index]} times, as systems do that run out of "
-            "memory; look at the CT, or build with fewer workers"
-        )
-        self.finish(index, Outcome(reason=reason, lasting=False, seconds={}))
-        if len(self.killed) >= 3 and self.done_here == len(self.killed):
-            raise BuildError(
-                "workers are killed before they finish anything; is there enough memory? Try "
-                "fewer workers"
-            )
-        return False
-
-    def _stop_if_bad(self) -> None:
-        if self._max_failures is not None and self._failed > self._max_failures:
-            self.log("stop", failed=self._failed)
-            raise BuildError(
-                f"{self._failed} studies failed, more than the {self._max_failures} allowed; the "
-                "log says why. What is finished is kept: the same command with a higher "
-                "--max-failures goes on"
-            )
-
-
-def _make_parts(plan: Plan, ledger: _Ledger, workers: int | None, scheduler: str | None) -> int:
+def _make_parts(ledger: Ledger, workers: int | None, scheduler: str | None) -> None:
+    plan = ledger.plan
     pool: Pool
     if scheduler is not None:
         pool = DaskPool(scheduler)
@@ -350,7 +226,7 @@ def _make_parts(plan: Plan, ledger: _Ledger, workers: int | None, scheduler: str
     for path in ledger.paths:
         path.parent.mkdir(exist_ok=True)
     try:
-        _drive(plan, ledger, pool)
+        _drive(ledger, pool)
     except KeyboardInterrupt:
         ledger.tell("finishing the CTs in work; Ctrl-C again stops at once")
         try:
@@ -362,19 +238,19 @@ def _make_parts(plan: Plan, ledger: _Ledger, workers: int | None, scheduler: str
         pool.close(now=True)
         raise
     pool.close()
-    return ledger.done_here
 
 
-def _drive(plan: Plan, ledger: _Ledger, pool: Pool) -> None:
+def _drive(ledger: Ledger, pool: Pool) -> None:
     """Keep the pool busy, with a bounded number of studies handed out."""
+    plan = ledger.plan
     left, alone = ledger.left, deque[int]()
     running: dict[Future[Any], int] = {}
     root, configuration = str(plan.cohort.root.resolve()), plan.configuration
 
     def hand_out(index: int) -> None:
         study, target = plan.cohort.studies[index], str(ledger.paths[index].resolve())
-        key, threads = plan.keys[index], pool.threads
-        future = pool.submit(make_part, study, root, configuration, target, key, threads)
+        key, threads, known = plan.keys[index], pool.threads, ledger.known.get(index)
+        future = pool.submit(make_part, study, root, configuration, target, key, threads, known)
         running[future] = index
 
     while left or alone or running:
@@ -387,19 +263,15 @@ def _drive(plan: Plan, ledger: _Ledger, pool: Pool) -> None:
             index = running.pop(future)
             try:
                 ledger.finish(index, future.result())
-            except pool.killed:
-                if ledger.death(index, pool.deaths):
+            except pool.killed as error:
+                how = error.how if isinstance(error, WorkerKilledError) else ""
+                if ledger.death(index, pool.deaths, how):
                     # Suspects go back among the others first, and to the end, one at a time, then.
                     few = ledger.deaths[index] < _TOGETHER
                     (left if few else alone).append(index)
                 ledger.tell("a worker was killed; going on with what it was at")
             except CancelledError:
                 raise BuildError(LOST) from None
-
-
-def _reason(path: Path) -> str:
-    with open_part(path) as part:
-        return str(part.attrs["reason"])
 
 
 def _gpus() -> tuple[str, ...]:
@@ -409,62 +281,3 @@ def _gpus() -> tuple[str, ...]:
     import cupy
 
     return tuple(map(str, range(cupy.cuda.runtime.getDeviceCount())))
-
-
-class _Log:
-    """One JSON object a line, with the time; lines of every run follow each other."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> _Log:
-        try:
-            self._file = self._path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise DatasetError(
-                f"{self._path}: cannot be written ({error.strerror}); choose another output"
-            ) from None
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        # A full disk must not hide what went wrong before.
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    def __call__(self, event: str, **values: Any) -> None:
-        known = {key: value for key, value in values.items() if value is not None}
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with contextlib.suppress(OSError):
-            self._file.write(json.dumps({"time": stamp, "event": event, **known}) + "\n")
-            self._file.flush()
-
-
-@contextlib.contextmanager
-def _locked(parts: Path) -> Iterator[None]:
-    """The folder of parts, for this process alone; the system frees it when the process ends."""
-    try:
-        parts.mkdir(exist_ok=True)
-        handle = (parts / "lock").open("a")
-    except OSError as error:
-        raise DatasetError(
-            f"{parts}: cannot be made ({error.strerror}); choose another output"
-        ) from None
-    with handle:
-        try:
-            _lock(handle)
-        except OSError:
-            raise DatasetError(
-                f"{parts}: another build works on this output; wait for it, or choose another"
-            ) from None
-        yield
-
-
-def _lock(handle: Any) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

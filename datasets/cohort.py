@@ -13,7 +13,6 @@ import gzip
 import io
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from drr.datasets.nifti_file import nifti_bytes
 from drr.datasets.phantom import thorax
 from drr.datasets.study import CohortError
 from drr.errors import WriteError
+from drr.io.atomic import temporary_path
 from drr.volume import Volume
 
 __all__ = ["BAD", "PREVALENCE", "Scan", "plan_scans", "write_phantom_cohort"]
@@ -195,10 +195,10 @@ def write_phantom_cohort(
     if not folder.parent.is_dir():
         raise WriteError(f"{folder}: the folder {folder.parent} does not exist; create it first")
     try:
-        part = Path(tempfile.mkdtemp(prefix=".drr-", suffix=".part", dir=folder.parent))
+        part = temporary_path(folder.parent)
         try:
+            part.mkdir()
             _write(part, scans, size, version, report)
-            part.chmod(0o755)
             if folder.exists():
                 folder.rmdir()
             os.replace(part, folder)

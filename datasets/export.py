@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from drr.datasets.schema import DatasetError
 from drr.datasets.stored import open_dataset
 from drr.datasets.study import CohortError, Study
 from drr.errors import WriteError
+from drr.io.atomic import place_folder, temporary_path
 from drr.io.picture import encode_png
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def export(
                 raise
             raise DatasetError(f"{path}: is damaged ({error}); 'drr verify' says where") from None
         _refuse(out, force=force)
-        made = out.absolute().parent / f".drr-{secrets.token_hex(6)}.part"
+        made = temporary_path(out.absolute().parent)
         try:
             made.mkdir()
             write = _WRITERS[layout]
@@ -121,7 +121,7 @@ def export(
             _save(made / "README.md", _readme(opened, layout, chosen).encode())
             note = {"layout": layout, "data_set": opened.attrs.get("content_sha256", "")}
             _save(made / MARKER, (json.dumps(note, indent=1) + "\n").encode())
-            _place(made, out)
+            place_folder(made, out)
         except OSError as error:
             raise WriteError(f"{out}: cannot be written: {error.strerror or error}") from None
         finally:
@@ -395,17 +395,3 @@ def _refuse(out: Path, *, force: bool) -> None:
             f"{out}: is not an export (it has no {MARKER}) and is never replaced; choose another "
             "name"
         )
-
-
-def _place(made: Path, out: Path) -> None:
-    """Give the finished folder its name; an older one stays until then."""
-    old = made.with_suffix(".old")
-    if out.exists():
-        os.replace(out, old)
-    try:
-        os.replace(made, out)
-    except OSError:
-        if old.exists():
-            os.replace(old, out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

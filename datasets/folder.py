@@ -8,10 +8,13 @@ from pathlib import Path
 from drr.datasets.study import Cohort, CohortError, Problem, Study, sample_from_path
 from drr.datasets.walk import walk
 from drr.errors import DRRError
+from drr.io.inflate import DEFAULT_LIMIT
+from drr.io.names import ARCHIVES, VOLUMES, suffix_of
+from drr.io.unpack import open_unpacked
 
 __all__ = ["find_folder"]
 
-_VOLUMES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".zip")
+_VOLUMES = (*VOLUMES, *ARCHIVES)
 # Label maps that usually lie beside a CT and are none.
 _LABEL_MAPS = ("mask", "seg", "segmentation", "label", "labels", "labelmap")
 
@@ -35,7 +38,7 @@ def find_folder(root: str | Path) -> Cohort:
     for folder, file in walk(root, problems):
         path = f"{folder}/{file}" if folder else file
         name = file.lower()
-        suffix = next((suffix for suffix in _VOLUMES if name.endswith(suffix)), None)
+        suffix = suffix_of(name, _VOLUMES)
         if suffix is not None:
             stem = name.removesuffix(suffix)
             is_mask = stem in _LABEL_MAPS or stem.endswith(tuple(f"_{m}" for m in _LABEL_MAPS))
@@ -69,9 +72,9 @@ def _study(path: str) -> Study:
 
 def _is_dicom(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
+        with open_unpacked(path, limit=DEFAULT_LIMIT) as unpacked:
+            return unpacked.stream.read(132)[128:] == b"DICM"
+    except (DRRError, OSError):
         return False
 
 
@@ -94,5 +97,5 @@ def _series(root: Path, folder: str, problems: list[Problem]) -> Iterator[Study]
             sample=name,
             patient=sample_from_path(folder or root.resolve().name),
             path=place,
-            series=str(series.index) if len(found) > 1 else None,
+            series=f"#{series.index}" if len(found) > 1 else None,
         )

@@ -7,7 +7,7 @@ is killed at whatever moment, a part that is there is whole.
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import io
 import json
 import os
@@ -31,8 +31,9 @@ from drr.datasets.schema import (
     quantise_thickness,
     text_dtype,
 )
+from drr.datasets.source_files import Digests, fingerprint, stamp, study_digests
 from drr.datasets.study import Study, read_volume
-from drr.errors import DRRError
+from drr.errors import DRRError, MissingDependencyError
 from drr.io.atomic import write_files
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ __all__ = [
     "make_part",
     "open_part",
 ]
+
+_MOMENTARY = {
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR),
+}
 
 _VECTORS = ("source", "direction", "detector_center", "u", "v")
 
@@ -104,6 +110,7 @@ class Made:
     notes: tuple[str, ...]
     source_sha256: str
     voxels_sha256: str
+    segmentation_sha256: str
     seconds: Mapping[str, float]
 
 
@@ -116,7 +123,12 @@ class Outcome:
     reason
         Why there are no images; empty if there are.
     lasting
-        Whether the part is on disk: a want of memory is not recorded, but tried again next time.
+        Whether the CT is to blame and the part on disk: a want of memory, a package that is not
+        installed and a bug are not recorded, but tried again next time.
+    same
+        Whether the content of the files is what it was, so that nothing was made.
+    stamp
+        Of the files as they were read (`source_files.stamp`).
     trace
         Traceback of what should not happen, for the log.
     seconds
@@ -133,6 +145,8 @@ class Outcome:
 
     reason: str = ""
     lasting: bool = True
+    same: bool = False
+    stamp: str = ""
     trace: str = ""
     seconds: Mapping[str, float]
     processor_seconds: float = 0.0
@@ -148,6 +162,7 @@ def make_part(
     target: str,
     key: str,
     threads: int | None = 1,
+    known: Digests | None = None,
 ) -> Outcome:
     """Make a study's part and write it; the worker's whole job.
 
@@ -159,6 +174,9 @@ def make_part(
         File to write, and what identifies the part.
     threads
         CPU threads.
+    known
+        Of the files from which the sample was made before: where they are these still, nothing is
+        made.
 
     Raises
     ------
@@ -169,12 +187,16 @@ def make_part(
     start, processor = time.perf_counter(), time.process_time()
     made: Made | None = None
     reason = trace = state = ""
-    lasting = True
+    lasting, same = True, False
+    # Before anything is read: a change from here on is then noticed next time at the latest.
+    mark = stamp(key, study, root)
     try:
         state = fingerprint(study, root)
-        made = make(study, root, configuration, threads=threads)
+        same = known is not None and _digests(study, root, configuration) == known
+        if not same:
+            made = make(study, root, configuration, threads=threads)
         if fingerprint(study, root) != state:
-            made = None
+            made, same = None, False
             raise DatasetError(
                 f"{study.path}: changed while it was read; build again when nothing writes to it"
             )
@@ -182,22 +204,27 @@ def make_part(
         reason = "not enough memory for this CT; build again with fewer workers"
         lasting = False
     except DRRError as error:
-        reason = str(error)
+        reason, lasting = str(error), not _of_the_moment(error)
     except Exception as error:
+        lasting = False
         reason = f"{type(error).__name__}: {error}; this is a bug in drr, please report it"
         trace = traceback.format_exc()
     reason = _without_root(reason, root)
-    seconds = dict(made.seconds) if made else {"failed": time.perf_counter() - start}
+    else_took = {"compared" if same else "failed": time.perf_counter() - start}
+    seconds = dict(made.seconds) if made else else_took
     size = 0
-    if lasting:
+    if lasting and not same:
         start = time.perf_counter()
-        content = _part_bytes(made, configuration, {"key": key, "state": state, "reason": reason})
+        attributes = {"key": key, "state": state, "stamp": mark, "reason": reason}
+        content = _part_bytes(made, configuration, attributes)
         write_files({Path(target): content}, force=True)
         seconds["store"] = time.perf_counter() - start
         size = len(content)
     return Outcome(
         reason=reason,
         lasting=lasting,
+        same=same,
+        stamp=mark,
         trace=trace,
         seconds=seconds,
         processor_seconds=time.process_time() - processor,
@@ -226,7 +253,7 @@ def make(
     from drr.preparation import prepare
 
     clock = _Clock()
-    source = _source_digest(Path(root, study.path))
+    of_files = _digests(study, root, configuration)
     clock.lap("hash")
     mask = None
     if configuration.masks and study.segmentation is not None:
@@ -251,40 +278,19 @@ def make(
     return Made(
         views=views,
         notes=tuple(dict.fromkeys(_without_root(note, root) for note in notes)),
-        source_sha256=source,
+        source_sha256=of_files.source,
         voxels_sha256=voxels,
+        segmentation_sha256=of_files.segmentation,
         seconds=clock.seconds,
     )
-
-
-def fingerprint(study: Study, root: str | Path) -> str:
-    """Digest of names, sizes and times of the study's files: whether they were touched.
-
-    Of this disk, not of the content: it is in no data set.
-
-    Raises
-    ------
-    DatasetError
-        For a file that is not there.
-    """
-    found = []
-    try:
-        for path in (study.path, study.segmentation):
-            for file in () if path is None else _files(Path(root, path)):
-                status = file.stat()
-                found.append((file.name, status.st_size, status.st_mtime_ns))
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be read ({error.strerror or error}); put it back or leave it out"
-        ) from None
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def open_part(path: Path) -> h5py.File:
     """A part, open for reading; `OSError` for what is none."""
     import h5py
 
-    return h5py.File(path, "r")
+    # What is written once and then never changed needs no lock, and some file systems have none.
+    return h5py.File(path, "r", locking=False)
 
 
 def is_finished(path: Path, key: str, study: Study, root: str | Path) -> bool:
@@ -298,6 +304,10 @@ def is_finished(path: Path, key: str, study: Study, root: str | Path) -> bool:
             return bool(part.attrs["key"] == key and part.attrs["state"] == state)
     except (OSError, KeyError):
         return False
+
+
+def _digests(study: Study, root: str | Path, configuration: Configuration) -> Digests:
+    return study_digests(study, root, segmentation=bool(configuration.masks))
 
 
 class _Clock:
@@ -411,7 +421,7 @@ def _part_bytes(
         for name, value in attributes.items():
             file.attrs[name] = value
         if made is not None:
-            for column in ("source_sha256", "voxels_sha256"):
+            for column in ("source_sha256", "voxels_sha256", "segmentation_sha256"):
                 _text(file, f"samples/{column}", getattr(made, column))
             _text(file, "samples/notes", json.dumps(list(made.notes)))
             for name, images in made.views.items():
@@ -437,30 +447,15 @@ def _text(group: h5py.Group, name: str, value: str) -> None:
     group.create_dataset(name, data=[value], dtype=text_dtype())
 
 
-def _files(path: Path) -> list[Path]:
-    """The file, or the files of a folder with all folders in it, in order."""
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def _source_digest(path: Path) -> str:
-    """SHA-256 of a file, or of its files' names and digests for a folder."""
-    try:
-        if not path.is_dir():
-            return _file_digest(path)
-        digests = [(f.relative_to(path).as_posix(), _file_digest(f)) for f in _files(path)]
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _of_the_moment(error: BaseException | None) -> bool:
+    """Whether the machine is to blame and not the CT, which may then be read another time."""
+    while error is not None:
+        if isinstance(error, MemoryError | MissingDependencyError):
+            return True
+        if isinstance(error, OSError) and error.errno in _MOMENTARY:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _without_root(text: str, root: str | Path) -> str:

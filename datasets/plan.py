@@ -234,7 +234,10 @@ class Plan:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """A key of every study's part, from the study and the configuration and nothing else."""
+        """A key of every study's part, from what its images depend on and nothing else.
+
+        Labels, reports and whose CT it is may change, and the images stay.
+        """
         shared = _digest(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -243,9 +246,16 @@ class Plan:
             }
         )
         return tuple(
-            _digest({"shared": shared, "study": study.to_dict()})[:32]
+            _digest({"shared": shared, "study": _images_from(study)})[:32]
             for study in self.cohort.studies
         )
+
+
+def _images_from(study: Study) -> dict[str, Any]:
+    """What of a study its images depend on, besides the content of its files."""
+    found = {n: getattr(study, n) for n in ("sample", "path", "series", "reader", "segmentation")}
+    # CT-RATE's tables say how its stored values become HU.
+    return found | {"metadata": {} if study.reader == "any" else dict(study.metadata)}
 
 
 def public_metadata(study: Study, *, keep_identifiers: bool) -> dict[str, str]:

@@ -29,7 +29,7 @@ from typing import Any, Protocol
 from drr.datasets.schema import DatasetError
 from drr.errors import MissingDependencyError
 
-__all__ = ["DaskPool", "LocalPool", "Pool", "available_workers"]
+__all__ = ["DaskPool", "LocalPool", "Pool", "WorkerKilledError", "available_workers"]
 
 BYTES_PER_WORKER = 3 << 30
 """Memory to count on for each worker: a CT of 600 slices, its clean copy and what reading takes."""
@@ -71,7 +71,17 @@ def available_workers() -> int:
 
 
 class WorkerKilledError(Exception):
-    """A process of this machine ended before it had done its work."""
+    """A process of this machine ended before it had done its work.
+
+    Parameters
+    ----------
+    how
+        Name of the signal that ended it, or empty.
+    """
+
+    def __init__(self, how: str = "") -> None:
+        super().__init__(how)
+        self.how = how
 
 
 class LocalPool:
@@ -147,8 +157,7 @@ class _Worker:
             self._pipe.send((work, arguments))
             result, error, trace = self._pipe.recv()
         except (EOFError, OSError):
-            self.end()
-            raise WorkerKilledError from None
+            raise WorkerKilledError(self.end()) from None
         if error is not None:
             raise error from _WorkerError(trace)
         return result
@@ -160,13 +169,23 @@ class _Worker:
             if self._process is not None:
                 self._process.kill()
 
-    def end(self) -> None:
-        """Wait until it has ended, which it does when nothing can be sent to it any more."""
+    def end(self) -> str:
+        """Wait until it has ended, which it does when nothing can be sent to it any more.
+
+        Returns
+        -------
+        The name of the signal that ended it, or empty.
+        """
         with self._lock:
-            if self._process is not None:
-                self._pipe.close()
-                self._process.join()
-                self._process = None
+            if self._process is None:
+                return ""
+            self._pipe.close()
+            self._process.join()
+            code = self._process.exitcode or 0
+            self._process = None
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name if code < 0 else ""
+        return ""
 
     def _start(self) -> None:
         # Started afresh, never forked: threads and locks of this process do not survive a fork.

@@ -9,21 +9,24 @@ A folder:
 `<sample>/hu.npy`        `(nz, ny, nx)` int16 HU, couch and padding removed, cropped to the body
 `<sample>/anatomy.npz`   coarse masks of body and lungs, for placing views
 `<sample>/mask.npy`      labels on a grid of their own, where the scan has a segmentation
+`<sample>/source.json`   fingerprint and digests of the files that the scan was made from
 =======================  =========================================================================
 
 Workers on one machine share the pages of `hu.npy`: a scan is in memory once. Making a store can be
-interrupted; scans that are there are kept as long as they and the options are the same.
+interrupted; scans that are there are kept as long as their files and the options are the same. A
+store that is complete stays so until a scan in it is replaced.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
-import os
+import re
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,10 +50,13 @@ from drr.datasets.prepared_files import (
     read_index,
 )
 from drr.datasets.schema import DatasetError
+from drr.datasets.source_files import fingerprint, stamp, study_digests
 from drr.datasets.study import Cohort, Study, read_volume
+from drr.documents import read_json
 from drr.errors import DRRError, WriteError
 from drr.extension import Extension
-from drr.io.atomic import write_files
+from drr.io.atomic import place_folder, remove_remains, temporary_path, write_files
+from drr.io.lock import locked
 from drr.masks import check_mask
 from drr.preparation import Prepared, prepare
 from drr.volume import Volume
@@ -61,6 +67,9 @@ Read = Callable[[Study], tuple[Volume, Volume | None]]
 
 # Open maps; each costs a few kilobytes and the pages that are in use.
 _KEEP = 16
+
+SOURCE = "source.json"
+_LOCK = "lock"
 
 
 class PreparedStore:
@@ -187,7 +196,7 @@ def prepare_store(
         The studies. Their order is that of the store.
     folder
         New, or a store that is continued: scans that are there are kept where they were made from
-        the same study with the same options.
+        the same study and files with the same options. Those that failed are tried again.
     spacing
         mm: voxels are averaged in whole blocks up to about this size. As they are by default.
         Views of 224 pixels see little below 1.5 mm.
@@ -205,37 +214,62 @@ def prepare_store(
     DatasetError
         When no scan can be prepared, or the folder holds something else.
     WriteError
-        When files cannot be written.
+        When files cannot be written, or another process prepares into the folder.
     """
     if spacing is not None and not 0 < spacing < math.inf:
         raise DatasetError(f"spacing is mm above zero, got {spacing!r}")
     folder = Path(folder)
     options = {"spacing": spacing, "clean": bool(clean), "beyond": bool(beyond)}
-    _make_folder(folder)
+    with _locked(folder):
+        index = _prepare_all(cohort, folder, options, read, threads, advance)
+        write_files({folder / INDEX: (json.dumps(index, indent=1) + "\n").encode()}, force=True)
+    return PreparedStore(folder)
+
+
+def _prepare_all(
+    cohort: Cohort,
+    folder: Path,
+    options: Mapping[str, Any],
+    read: Read | None,
+    threads: int | None,
+    advance: Callable[[int], object],
+) -> dict[str, Any]:
+    """Prepare what is not there; the store's index."""
     entries: list[Entry] = []
     failures: dict[str, str] = {}
     for study in cohort.studies:
         key = _key(study, options)
-        entry = _finished(folder / study.sample, key)
+        origin = None if read else Origin(study, cohort.root, key)
+        entry = _finished(folder / study.sample, key, origin)
         if entry is None:
             try:
+                known = None if origin is None else origin.note()
                 volume, mask = read(study) if read else _read(study, cohort.root)
-                ready = prepare(volume, clean=clean, beyond=beyond, threads=threads)
+                ready = prepare(
+                    volume, clean=options["clean"], beyond=options["beyond"], threads=threads
+                )
                 if mask is not None:
                     check_mask(mask, volume)
+                if origin is not None:
+                    origin.check_unchanged()
             except WriteError:
                 raise
             except (DRRError, MemoryError) as error:
                 failures[study.sample] = str(error) or "not enough memory"
                 advance(1)
                 continue
-            entry = _write_scan(folder, study, key, ready, mask, spacing, len(cohort.label_names))
+            # Unfinished from here on: what the index says of this scan may no longer be so.
+            (folder / INDEX).unlink(missing_ok=True)
+            labels = len(cohort.label_names)
+            entry = _write_scan(folder, study, key, ready, mask, options["spacing"], labels)
+            if known is not None:
+                write_files({folder / study.sample / SOURCE: known}, force=True)
         entries.append(entry)
         advance(1)
     if not entries:
         first = next(iter(failures.values()), "the cohort is empty")
         raise DatasetError(f"{folder}: none of {len(cohort)} scans could be prepared: {first}")
-    index = {
+    return {
         "format": STORE_FORMAT,
         "version": STORE_VERSION,
         "drr": drr.__version__,
@@ -246,8 +280,6 @@ def prepare_store(
         "volumes": [entry.to_dict() for entry in entries],
         "failures": failures,
     }
-    write_files({folder / INDEX: (json.dumps(index, indent=1) + "\n").encode()}, force=True)
-    return PreparedStore(folder)
 
 
 def _read(study: Study, root: Path) -> tuple[Volume, Volume | None]:
@@ -295,13 +327,11 @@ def _write_scan(
         notes=(*ready.notes, note) if note else ready.notes,
     )
     contents["entry.json"] = (json.dumps(entry.to_dict(), indent=1) + "\n").encode()
-    part, final = folder / f".{study.sample}.part", folder / study.sample
+    part, final = temporary_path(folder), folder / study.sample
     try:
-        shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         write_files({part / name: content for name, content in contents.items()})
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(part, final)
+        place_folder(part, final)
     except OSError as error:
         raise WriteError(
             f"{final}: cannot be written: {error.strerror or error}; choose another folder"
@@ -311,7 +341,7 @@ def _write_scan(
     return entry
 
 
-def _finished(folder: Path, key: str) -> Entry | None:
+def _finished(folder: Path, key: str, origin: Origin | None) -> Entry | None:
     """The entry of a scan that is there and was made from the same."""
     try:
         entry = Entry.from_dict(json.loads((folder / "entry.json").read_text("utf-8")))
@@ -319,17 +349,77 @@ def _finished(folder: Path, key: str) -> Entry | None:
     except (OSError, ValueError, TypeError, DRRError):
         return None
     whole = all(sizes[name] == size for name, (size, _) in entry.files.items())
-    return entry if whole and entry.key == key else None
+    if not whole or entry.key != key:
+        return None
+    return entry if origin is None or origin.is_as_noted(folder / SOURCE) else None
+
+
+class Origin:
+    """The files that a study's scan is made from, and whether they are those it was made from."""
+
+    def __init__(self, study: Study, root: Path, key: str) -> None:
+        self._study, self._root = study, root
+        self._stamp = stamp(key, study, root)
+        self._state = ""
+
+    def note(self) -> bytes:
+        """What to know of them next time; `DatasetError` where they cannot be read."""
+        self._state = fingerprint(self._study, self._root)
+        found = {"stamp": self._stamp, **study_digests(self._study, self._root)._asdict()}
+        return (json.dumps(found, indent=1) + "\n").encode()
+
+    def check_unchanged(self) -> None:
+        """Raise `DatasetError` where they have changed since `note`."""
+        if fingerprint(self._study, self._root) != self._state:
+            raise DatasetError(
+                f"{self._study.path}: changed while it was read; prepare again when nothing writes "
+                "to it"
+            )
+
+    def is_as_noted(self, path: Path) -> bool:
+        """Whether they are what a file says; by their content where they were but touched."""
+        try:
+            before = read_json(path)
+            if before["stamp"] == self._stamp:
+                return True
+            now = self.note()
+            if any(
+                before[name] != value for name, value in json.loads(now).items() if name != "stamp"
+            ):
+                return False
+            self.check_unchanged()
+        except (OSError, ValueError, TypeError, KeyError, DRRError):
+            return False
+        write_files({path: now}, force=True)
+        return True
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder, for this process alone; one that was made for nothing goes again."""
+    made = not folder.exists()
+    _make_folder(folder)
+    busy = "another process prepares scans into this folder; wait for it, or choose another"
+    try:
+        with locked(folder / _LOCK, busy=busy):
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    (folder / _LOCK).unlink()
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        index = folder / INDEX
-        if index.is_file():
+        remove_remains(folder)
+        if (folder / INDEX).is_file():
             read_index(folder)
-            index.unlink()  # unfinished from here on
-        elif any(not (p.is_dir() and _ours(p)) for p in folder.iterdir()):
+        elif not all(map(_ours, folder.iterdir())):
             raise DatasetError(
                 f"{folder}: is not empty and no store; choose a new folder for prepared scans"
             )
@@ -340,7 +430,9 @@ def _make_folder(folder: Path) -> None:
 
 
 def _ours(path: Path) -> bool:
-    return path.name.endswith(".part") or (path / "entry.json").is_file()
+    if re.fullmatch(rf"\.drr-.*\.(part|old)|{_LOCK}(-.*)?", path.name):
+        return True
+    return path.is_dir() and (path / "entry.json").is_file()
 
 
 def _key(study: Study, options: Mapping[str, Any]) -> str:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTRIBUTES",
     "DATASETS",
+    "FINGERPRINTS",
     "FORMAT",
     "IMAGES",
+    "LATER",
     "MASK_STEP_MM",
     "PIXELS",
     "SCHEMA_VERSION",
@@ -78,7 +80,7 @@ ATTRIBUTES: dict[str, str] = {
     "source_found": "the same in words",
     "licence": "terms of use; empty where the source does not say",
     "attribution": "whom to cite; empty where the source does not say",
-    "content_sha256": "digest of all names, attributes, columns and images (`content_digest`)",
+    "content_sha256": "digest of names, attributes, columns and images (`content_digest`)",
 }
 """Attributes of the file's root; text but for the version."""
 
@@ -96,6 +98,8 @@ DATASETS: dict[str, Column] = {
     "samples/notes": Column("text", "n", "JSON list: what reader and clean-up did"),
     "samples/source_sha256": Column("text", "n", "of the CT's file or, of a folder, its files"),
     "samples/voxels_sha256": Column("text", "n", "of the CT's voxels as they were read"),
+    "samples/segmentation_sha256": Column("text", "n", "of its segmentation; empty: not used"),
+    "samples/fingerprint": Column("text", "n", "of its files on the builder's disk; not hashed"),
     "samples/labels": Column("int8", "n", "(n, labels) 1, 0, -1 uncertain, -128 unknown"),
     "samples/segmentation": Column("text", "n", "its segmentation's path; empty: none"),
     "mask_labels": Column("int32", "masks", "labels whose thickness `masks` holds"),
@@ -110,12 +114,20 @@ DATASETS: dict[str, Column] = {
     "failures/patient": Column("text", "failures", "its patient"),
     "failures/path": Column("text", "failures", "its CT, relative to the source's root"),
     "failures/reason": Column("text", "failures", "what was wrong and what to do"),
+    "failures/fingerprint": Column("text", "failures", "as of samples; empty: is tried again"),
     "problems/name": Column("text", "problems", "what of the source could not be planned"),
     "problems/place": Column("text", "problems", "where the source states it; may be empty"),
     "problems/reason": Column("text", "problems", "what was wrong and what to do"),
     "notes": Column("text", "notes", "on the source, one sentence each"),
 }
 """Everything but views and splits; a split's samples are listed in `splits/<name>`, int64."""
+
+FINGERPRINTS = ("samples/fingerprint", "failures/fingerprint")
+"""Of one disk, with its time stamps: they are no content, and the same data set elsewhere has
+others."""
+
+LATER = ("samples/segmentation_sha256", *FINGERPRINTS)
+"""What files of earlier builds lack; a build over them makes their samples again."""
 
 VIEW_DATASETS: dict[str, Column] = {
     "picture": Column("uint8", "n", "(n, rows, columns) grey levels, 0 black, 255 white"),
@@ -230,12 +242,15 @@ def content_digest(file: h5py.File) -> str:
 
     Attributes and columns count with their names, types, shapes and values. Images count through
     the columns of their digests, so that this is quick; who doubts the pixels compares those.
+    Fingerprints of the sources' files do not count.
     """
     digest = hashlib.sha256()
     for name, value in sorted(file.attrs.items()):
         if name != "content_sha256":
             digest.update(json.dumps(["attribute", name, str(value)]).encode())
     for path, dataset in walk(file):
+        if path in FINGERPRINTS:
+            continue
         digest.update(json.dumps([path, str(dataset.dtype), list(dataset.shape)]).encode())
         if path.rsplit("/", 1)[-1] in PIXELS and path.startswith("views/"):
             continue

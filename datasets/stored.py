@@ -191,7 +191,7 @@ def open_dataset(path: Path) -> h5py.File:
     import h5py
 
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)
     except FileNotFoundError:
         raise DatasetError(f"{path}: there is no such file; 'drr build' makes one") from None
     except IsADirectoryError:

@@ -399,7 +399,11 @@ def sample_from_path(path: str) -> str:
     `a/b/ct.nii.gz` becomes `a_b_ct`.
     """
     plain = check_relative_path(path)
-    stem = re.sub(r"(?i)\.(nii(\.gz)?|hdr|img|mha|mhd|nrrd|nhdr|npy|npz|dcm|zip)$", "", plain)
+    stem = re.sub(
+        r"(?i)\.(nii|hdr|img|mha|mhd|nrrd|nhdr|npy|npz|dcm|zip|tar|tgz)(\.(gz|bz2|xz|zst))?$",
+        "",
+        plain,
+    )
     name = FORBIDDEN.sub("_", unicodedata.normalize("NFC", stem.replace("/", "_")))
     name = name.strip(" .").lstrip("-") or "ct"
     if len(name.encode()) > LONGEST_NAME:

@@ -21,6 +21,7 @@ from drr.datasets.schema import (
     DATASETS,
     FORMAT,
     IMAGES,
+    LATER,
     PIXELS,
     SCHEMA_VERSION,
     VIEW_DATASETS,
@@ -111,7 +112,7 @@ def verify(
         return len(problems) == before
 
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)
     except OSError as error:
         raise DatasetError(
             f"{path}: is no HDF5 file, or is damaged ({error}); give one that 'drr build' made"
@@ -157,7 +158,7 @@ def _structure(file: h5py.File) -> Iterator[str]:
         if not any(name in file["views"][view] for name in IMAGES):
             yield f"views/{view}: has neither pictures nor line integrals"
     for name in expected:
-        if not isinstance(file.get(name), _dataset()):
+        if not (name in LATER and name not in file) and not isinstance(file.get(name), _dataset()):
             yield f"{name}: is missing"
     for name, dataset in walk(file):
         if name.startswith("splits/"):

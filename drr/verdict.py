@@ -7,7 +7,7 @@ scale is shifted. The verdict advises; nothing is changed.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,10 +16,18 @@ from numpy.typing import NDArray
 from drr.errors import VolumeError
 from drr.volume import Volume
 
-__all__ = ["Kind", "Verdict", "assess"]
+__all__ = ["Kind", "Verdict", "assess", "contradict"]
 
 Kind = Literal[
-    "hu", "double-rescaled", "not-rescaled", "picture", "labels", "mr-like", "constant", "unclear"
+    "hu",
+    "double-rescaled",
+    "not-rescaled",
+    "picture",
+    "labels",
+    "mr-like",
+    "constant",
+    "unclear",
+    "not-hu",
 ]
 
 SAMPLE = 2_000_000
@@ -53,7 +61,7 @@ class Verdict:
     kind
         `hu`; `double-rescaled` or `not-rescaled` (HU shifted by `offset`); `picture` (8-bit
         grey values); `labels` (a segmentation); `mr-like` (not negative, no CT scale);
-        `constant`; `unclear`.
+        `constant`; `unclear`; `not-hu` (the file says that they are something else).
     is_hu
         Whether projecting the values as they are makes sense.
     padding
@@ -166,6 +174,24 @@ def assess(volume: Volume | NDArray[Any]) -> Verdict:
         0,
         f"Not recognised as a CT of a body: {span}{_padding_text(padding)}.",
         "If this is not a test object, check that the values are HU (air -1000, water 0).",
+    )
+
+
+def contradict(verdict: Verdict, statement: str) -> Verdict:
+    """The verdict on values of which the file states that they are no HU, however they look.
+
+    Parameters
+    ----------
+    statement
+        A sentence on what the file says they are.
+    """
+    return replace(
+        verdict,
+        kind="not-hu",
+        is_hu=False,
+        offset=0,
+        summary=f"{statement} {verdict.summary}",
+        advice="Read the series of the same scan that is in HU.",
     )
 
 

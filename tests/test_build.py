@@ -266,6 +266,13 @@ def test_a_ct_that_kills_its_worker_is_a_failure(source: Path, tmp_path: Path) -
         assert "its worker was killed 4 times" in failed.pop("poison")
         assert set(failed) == {"train_2_b_1"}
         assert len(file["samples/name"]) == 5
+        assert file["failures/fingerprint"].asstr()[0] == ""
+    # The next run tries it again, and nothing else.
+    good = (root / studies[2].path).read_bytes()
+    (root / "poison.nii.gz").unlink()
+    (root / "poison.nii.gz").write_bytes(good)
+    again = build(few, tmp_path / "out.h5", workers=1)
+    assert (again.made, again.samples, again.failures) == (1, 6, 1)
 
 
 @linux

@@ -88,7 +88,7 @@ def test_error_of_the_package_is_one_line(command_that: Callable[..., None]) -> 
     command_that(fail)
     result = run("completion")
     assert result.exit_code == 2
-    assert result.stderr == "drr: error: scan.nii: is empty; copy it again\n"
+    assert result.stderr == "drr: error: scan.nii: is\\nempty; copy it again\n"
 
 
 def test_bug_keeps_its_traceback_and_asks_for_a_report(command_that: Callable[..., None]) -> None:

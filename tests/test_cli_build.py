@@ -162,6 +162,18 @@ def test_failures_beyond_the_limit_stop(folder: Path) -> None:
     assert not Path("few.h5").exists()
 
 
+def test_a_finished_file_says_each_time_what_is_not_in_it(folder: Path) -> None:
+    options = ("--pixels", "32", "--workers", "1")
+    for _ in range(2):
+        result = run("build", "source", "-o", "said.h5", *options)
+        assert result.exit_code == 0, result.output
+        assert "said.h5: 3 samples, 1 failures" in result.stdout
+        assert "1 of 4 CTs are not in the file, such as train_1_b_1: " in result.stderr
+        assert "truncated" in result.stderr
+    result = run("build", "source", "-o", "said.h5", *options, "--json")
+    assert "truncated" in json.loads(result.stdout)["reasons"]["train_1_b_1"]
+
+
 def test_the_published_look(folder: Path) -> None:
     options = ("--look", "drr-rate", "--view", "ap", "--workers", "1", "--limit", "1")
     result = run("build", "source", "-o", "published.h5", *options)

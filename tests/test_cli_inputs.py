@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from drr.cli.inputs import find_cts
@@ -98,3 +102,60 @@ def test_slices_of_a_series_are_one_ct(test_data: Path, folder: Path) -> None:
     assert [str(ct.path) for ct in find_cts(paths)] == paths[:1]
     touch("broken.dcm")
     assert len(find_cts([*paths, "broken.dcm"])) == 2
+
+
+def test_compressed_files_are_found_and_named(folder: Path) -> None:
+    touch("scans/a.nii.bz2", "scans/b.MHA.GZ", "scans/c.nrrd.zst", "scans/d.txt.gz")
+    assert [name for _, name in found("scans")] == ["a", "b", "c"]
+    touch("scan.tar.gz", "x.tgz", "y.tar", "z.npz.xz")
+    assert [name for _, name in found("scan.tar.gz", "x.tgz", "y.tar", "z.npz.xz")] == [
+        *("scan", "x", "y", "z")
+    ]
+    touch("mixed/1.dcm.gz", "mixed/mask.nii.gz")
+    with pytest.raises(ReadError, match="holds both DICOM files"):
+        find_cts(["mixed"])
+
+
+def test_compressed_slices_of_a_series_are_one_ct(folder: Path) -> None:
+    import pydicom
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+    for k in range(3):
+        one = pydicom.Dataset()
+        one.file_meta = pydicom.dataset.FileMetaDataset()
+        one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID = CTImageStorage
+        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID = f"1.2.{k + 1}"
+        one.SeriesInstanceUID = "1.2.3"
+        buffer = io.BytesIO()
+        one.save_as(buffer, enforce_file_format=True)
+        Path(f"{k}.dcm.gz").write_bytes(gzip.compress(buffer.getvalue()))
+    Path("9.dcm.gz").write_bytes(gzip.compress(bytes(128) + b"DICM\x02\x00" + b"\xff" * 400)[:-9])
+    assert [path for path, _ in found("*.dcm.gz")] == ["0.dcm.gz", "9.dcm.gz"]
+
+
+def save_slices(folder: Path, **options: Any) -> list[str]:
+    from test_io_dicom import save_series
+
+    pixels = np.zeros((4, 3, 2), np.uint16)
+    return sorted(str(path) for path in save_series(folder, pixels, **options).iterdir())
+
+
+def test_slices_that_lost_their_series_uid_are_one_ct(folder: Path) -> None:
+    def own(k: int, dataset: Any) -> None:
+        dataset.SeriesInstanceUID = f"1.2.3.{k + 50}"
+
+    for name, options in {
+        "none": {"SeriesInstanceUID": None},
+        "own": {"edit": own},
+    }.items():
+        paths = save_slices(folder / name, **options)
+        assert [str(ct.path) for ct in find_cts(paths)] == paths[:1]
+
+
+def test_dicom_beside_a_volume_is_seen_whatever_its_name(folder: Path) -> None:
+    for place, path in enumerate(save_slices(folder / "scan")):
+        Path(path).rename(folder / "scan" / f"IM{place}")
+    touch("scan/mask.nii.gz")
+    with pytest.raises(ReadError, match=r"scan: holds both DICOM files and mask\.nii\.gz"):
+        find_cts(["scan"])

@@ -139,3 +139,15 @@ def test_errors_are_the_readers(tmp_path: Path, scan: Path) -> None:
         run(tmp_path / "none.nii")
     with pytest.raises(ReadError, match="only DICOM has series"):
         run(scan, "--series")
+
+
+def test_acquisition(tmp_path: Path) -> None:
+    from test_io_dicom import save_series
+
+    pixels = np.zeros((8, 6, 5), np.uint16)
+    folder = save_series(tmp_path / "scan", pixels, AcquisitionNumber=1)
+    save_series(folder, pixels + 100, prefix="late", AcquisitionNumber=2)
+    with pytest.raises(ReadError, match=r"choose one with acquisition= \(--acquisition\)"):
+        run(folder)
+    described = json.loads(run(folder, "--acquisition", "2", "--json"))
+    assert described["hu_percentiles"]["50"] == 100 - 1024

@@ -453,3 +453,23 @@ def test_no_identifier_of_a_dicom_reaches_an_output(test_data: Path) -> None:
 def test_infinite_distance_is_a_parallel_beam(ct: Path) -> None:
     succeed("project", ct, "--source-to-detector", "inf", *SMALL, "-o", "x.npy")
     assert record_of("x.npy").geometry.source_to_detector_distance == math.inf
+
+
+def test_a_phase_of_a_dicom_series_is_chosen(phantom: Path, tmp_path: Path) -> None:
+    """The second phase projects as it does alone."""
+    from test_io_dicom import save_series
+
+    volume = drr.read(phantom)
+    stored = (volume.hu.astype(int) + 1024).astype(np.uint16)
+    spacing = [float(v) for v in volume.spacing[1::-1]]
+    positions = [(0, 0, float(volume.spacing[2]) * k) for k in range(len(stored))]
+    shared: dict[str, Any] = {"PixelSpacing": spacing, "positions": positions}
+    alone = save_series(tmp_path / "alone", stored, **shared)
+    both = save_series(tmp_path / "both", stored, AcquisitionNumber=2, **shared)
+    save_series(both, stored // 2, prefix="early", AcquisitionNumber=1, **shared)
+    assert "--acquisition" in refused("project", both, "-o", tmp_path / "no.png")
+    for folder, options in ((alone, []), (both, ["--acquisition", "2"])):
+        succeed(
+            "project", folder, *options, "-o", tmp_path / f"{folder.name}.png", "--pixels", "64"
+        )
+    assert (tmp_path / "both.png").read_bytes() == (tmp_path / "alone.png").read_bytes()

@@ -38,7 +38,8 @@ from pydicom.uid import (
 
 import drr
 from drr.errors import ReadError
-from drr.io.dicom_files import PIXEL_DATA, Source, load_header, pixel_bytes, quiet
+from drr.io.containers import Source
+from drr.io.dicom_files import PIXEL_DATA, load_header, pixel_bytes, quiet
 from drr.io.read import series_in
 
 ROWS, COLUMNS, SLICES = 6, 5, 8

@@ -149,6 +149,9 @@ def test_units_and_missing_matrix(tmp_path: Path, image: SimpleITK.Image) -> Non
     path = tmp_path / "scan.mha"
     SimpleITK.WriteImage(image, str(path))
     header_edit(path, "^TransformMatrix.*\n", "DistanceUnits = cm\n")
+    with pytest.raises(ReadError, match="AnatomicalOrientation 'PIL' is read in two ways"):
+        drr.read(path)
+    header_edit(path, "^AnatomicalOrientation.*\n", "")
     volume = drr.read(path)
     np.testing.assert_allclose(volume.spacing, [5, 7.5, 25])
     assert len(volume.notes) == 2

@@ -192,8 +192,13 @@ def test_nifti2_and_pairs(tmp_path: Path, data: np.ndarray) -> None:
     nibabel.Nifti1Pair(data, affine).to_filename(tmp_path / "pair.hdr")
     assert drr.read(tmp_path / "two.nii.gz").sha256 == expected.sha256
     assert drr.read(tmp_path / "pair.hdr").sha256 == expected.sha256
+    image = drr.read(tmp_path / "pair.img")
+    assert image.sha256 == expected.sha256
+    assert any("header beside" in note for note in image.notes)
+    (tmp_path / "pair.hdr").rename(tmp_path / "other.hdr")
     with pytest.raises(ReadError, match="bare voxels"):
         drr.read(tmp_path / "pair.img")
+    (tmp_path / "other.hdr").rename(tmp_path / "pair.hdr")
     (tmp_path / "pair.img").unlink()
     with pytest.raises(ReadError, match=r"\.img is not beside it"):
         drr.read(tmp_path / "pair.hdr")
@@ -381,8 +386,8 @@ def test_singular_affine(tmp_path: Path, data: np.ndarray, row: list[float]) -> 
     one_line(error, path)
 
 
-@pytest.mark.parametrize("step", [0.0, -2.0, np.nan])
-def test_zero_or_negative_spacing(tmp_path: Path, data: np.ndarray, step: float) -> None:
+@pytest.mark.parametrize("step", [0.0, np.inf, np.nan])
+def test_no_spacing(tmp_path: Path, data: np.ndarray, step: float) -> None:
     path = save(tmp_path / "scan.nii", data)
     patched(path, sform_code=0, qform_code=1, pixdim=[1, 2, step, 3, 0, 0, 0, 0])
     with pytest.raises(ReadError, match="must be positive") as error:
@@ -428,3 +433,126 @@ def test_corrupt_header_never_escapes(tmp_path: Path, data: np.ndarray) -> None:
         path.write_bytes(bytes(raw))
         complaint = complaint_about(path)
         assert complaint is None or (path.name in complaint and "\n" not in complaint)
+
+
+# ---- as nibabel takes it -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [-2.0, -0.7])
+def test_a_spacing_below_zero_beside_a_qform(tmp_path: Path, data: np.ndarray, step: float) -> None:
+    path = save(tmp_path / "scan.nii", data, np.diag([2.0, abs(step), 3.0, 1.0]))
+    patched(path, sform_code=0, qform_code=1, pixdim=[1, 2, step, 3, 0, 0, 0, 0])
+    expected = RAS_TO_LPS @ nibabel.load(path).affine
+    volume = drr.read(path)
+    np.testing.assert_allclose(volume.spacing, [2, abs(step), 3], rtol=1e-6)
+    np.testing.assert_allclose(
+        volume.affine[:3, 3], np.minimum(expected[:3, 3], expected[:3] @ [4, 5, 6, 1]), rtol=1e-6
+    )
+    assert any("a length has no sign" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize("turn", [-1.0, 0.0, 1.0, 3.0, -0.5, -7.0])
+def test_the_third_axis_of_a_qform(tmp_path: Path, data: np.ndarray, turn: float) -> None:
+    """Readers agree on some signs and not on others: those are refused."""
+    path = save(tmp_path / "scan.nii", data)
+    patched(path, sform_code=0, qform_code=1, pixdim=[turn, 2, 2, 3, 0, 0, 0, 0])
+    if turn in (-0.5, -7.0):
+        with pytest.raises(ReadError, match=r"pixdim\[0\] is -.*turns the slices around"):
+            drr.read(path)
+        return
+    flip = 1 if turn < 0 else -1  # +1: the file's slices run downwards
+    np.testing.assert_array_equal(
+        drr.read(path).hu, data[::-1, ::-1, :: -1 if flip > 0 else 1].transpose(2, 1, 0)[:, :, :]
+    )
+    path = save(tmp_path / "both.nii", data)
+    patched(path, sform_code=1, qform_code=1, pixdim=[-0.5, 2, 2, 3, 0, 0, 0, 0])
+    np.testing.assert_allclose(drr.read(path).spacing, [2, 2, 3])
+
+
+def test_a_slope_without_an_intercept(tmp_path: Path, data: np.ndarray) -> None:
+    path = save(tmp_path / "scan.nii", data, np.diag([-1.0, -1, 1, 1]))
+    patched(path, scl_slope=1.0, scl_inter=np.nan)
+    volume = drr.read(path)
+    np.testing.assert_array_equal(volume.hu, data.T)
+    assert any("intercept is not a number" in note for note in volume.notes)
+    patched(path, scl_slope=1.0, scl_inter=np.inf)
+    with pytest.raises(ReadError, match="repair the header"):
+        drr.read(path)
+
+
+@pytest.mark.parametrize("count", [4, 5, 7])
+def test_axes_of_no_length_and_of_one(tmp_path: Path, data: np.ndarray, count: int) -> None:
+    path = save(tmp_path / "scan.nii", data)
+    for others in ([0, 0, 0, 0], [1, 0, 1, 0], [1, 1, 1, 1]):
+        patched(path, dim=[count, *data.shape, *others])
+        assert drr.read(path).shape == data.shape[::-1]
+    patched(path, dim=[count, *data.shape[:2], 0, 1, 1, 1, 1])
+    with pytest.raises(ReadError, match="every axis needs a voxel"):
+        drr.read(path)
+    patched(path, dim=[count, *data.shape, -1, 1, 1, 1])
+    with pytest.raises(ReadError, match="every axis needs a voxel"):
+        drr.read(path)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_axis_of_one_between_others_leaves_the_affine_open(
+    tmp_path: Path, data: np.ndarray, place: int
+) -> None:
+    path = save(tmp_path / "scan.nii", np.expand_dims(data, place))
+    with pytest.raises(ReadError, match="its affine belongs to the first three axes"):
+        drr.read(path)
+    np.testing.assert_array_equal(drr.read(path, affine=np.eye(4)).hu, data.T)
+
+
+@pytest.mark.parametrize("code", [4, 5, 6, 7, 5 | 8])
+def test_a_unit_that_does_not_exist(tmp_path: Path, data: np.ndarray, code: int) -> None:
+    volume = drr.read(save(tmp_path / "scan.nii", data, xyzt_units=code))
+    np.testing.assert_allclose(volume.spacing, [2, 2, 3])
+    assert any("does not exist; mm were assumed" in note for note in volume.notes)
+
+
+def test_where_voxels_begin(tmp_path: Path, data: np.ndarray) -> None:
+    path = save(tmp_path / "scan.nii", data)
+    expected = drr.read(path).sha256
+    assert drr.read(patched(path, vox_offset=0)).sha256 == expected
+    for offset in (348, 351, 352.5, -16, np.nan, 1e30):
+        with pytest.raises(ReadError, match=r"voxels at byte .*corrupt"):
+            drr.read(patched(path, vox_offset=offset))
+    raw = bytearray(patched(path, vox_offset=0).read_bytes())
+    raw[348] = 1  # extensions follow, of whatever length
+    path.write_bytes(bytes(raw))
+    with pytest.raises(ReadError, match="not where its voxels begin"):
+        drr.read(path)
+
+
+@pytest.mark.parametrize("row", [[0, 0, 0, 0], [np.nan] * 4])
+def test_an_sform_that_is_none_yields_to_the_qform(
+    tmp_path: Path, data: np.ndarray, row: list[float]
+) -> None:
+    image = nibabel.Nifti1Image(data, None)
+    image.set_qform(np.diag([2.0, 2, 3, 1]), 1)
+    image.header.set_xyzt_units("mm")
+    image.to_filename(tmp_path / "scan.nii")
+    expected = drr.read(tmp_path / "scan.nii")
+    path = patched(tmp_path / "scan.nii", sform_code=1, srow_x=row, srow_y=row, srow_z=row)
+    volume = drr.read(path)
+    assert volume.sha256 == expected.sha256
+    np.testing.assert_allclose(volume.affine, expected.affine)
+    assert any("the qform was used" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])
+def test_wide_voxels(tmp_path: Path, data: np.ndarray, dtype: type) -> None:
+    values = np.abs(data).astype(dtype)
+    image = nibabel.Nifti1Image(values, np.diag([-1.0, -1, 1, 1]), dtype=dtype)
+    image.header.set_xyzt_units("mm")
+    image.to_filename(tmp_path / "scan.nii")
+    np.testing.assert_array_equal(drr.read(tmp_path / "scan.nii").hu, values.T)
+
+
+def test_a_magic_with_a_blank_and_a_label_left_over(tmp_path: Path, data: np.ndarray) -> None:
+    path = save(tmp_path / "scan.nii", data, intent_code=1002)
+    raw = bytearray(path.read_bytes())
+    raw[344:348] = b"n+1 "
+    path.write_bytes(bytes(raw))
+    assert drr.read(path).shape == data.shape[::-1]

@@ -163,3 +163,91 @@ def test_not_finite(tmp_path: Path, hu: np.ndarray) -> None:
     np.save(tmp_path / "scan.npy", values)
     with pytest.raises(ReadError, match="NaN or infinite"):
         drr.read(tmp_path / "scan.npy", affine=np.eye(4))
+
+
+def test_axes_of_one_are_left_out(tmp_path: Path, hu: np.ndarray) -> None:
+    for place in range(4):
+        np.save(tmp_path / "scan.npy", np.expand_dims(hu, place))
+        np.testing.assert_array_equal(drr.read(tmp_path / "scan.npy", affine=np.eye(4)).hu, hu)
+
+
+def refusal(path: Path, **options: object) -> str:
+    with pytest.raises(ReadError) as error:
+        drr.read(path, **options)  # type: ignore[arg-type]
+    text = str(error.value)
+    assert text.startswith(str(path))
+    assert "\n" not in text
+    assert "damaged" not in text  # foreseen, not caught
+    return text
+
+
+def test_damage_in_compressed_voxels(tmp_path: Path) -> None:
+    """In every byte of the member: deflate, then the checksum."""
+    path = tmp_path / "scan.npz"
+    hu = np.random.default_rng(5).integers(-1000, 1000, (4, 5, 6)).astype(np.int16)
+    np.savez_compressed(path, hu=hu, affine=np.eye(4))
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("hu.npy")
+    start = info.header_offset + 30 + len("hu.npy")
+    for at in range(start, start + info.compress_size, 3):
+        damaged = bytearray(content)
+        damaged[at] ^= 0xFF
+        damaged[min(at + 1, len(damaged) - 1)] ^= 0x55
+        path.write_bytes(bytes(damaged))
+        try:
+            volume = drr.read(path)
+        except ReadError:
+            refusal(path)
+        else:  # padding bits after the last code mean nothing
+            np.testing.assert_array_equal(volume.hu, hu)
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(6, 148), (10, 99), (8, 1), (42, 0xFF)],
+    ids=["version", "method", "encrypted", "offset"],
+)
+def test_damage_in_the_directory(tmp_path: Path, hu: np.ndarray, at: int, value: int) -> None:
+    path = tmp_path / "scan.npz"
+    np.savez(path, hu=hu, affine=np.eye(4))
+    content = bytearray(path.read_bytes())
+    content[content.find(b"PK\x01\x02") + at] = value
+    path.write_bytes(bytes(content))
+    refusal(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<i2', 'fortran_order': False, 'shape': (3, 4, " + "9" * 400 + ")}",
+        "{'descr': '<i2', 'fortran_order': False, 'shape': (3, 4, -5)}",
+        "{'descr': '<i2', 'fortran_order': False, 'shape': (3, 4, 10**9)}",
+        "{'descr': '<i2', 'fortran_order': False, 'shape': ()}",
+        "{'descr': '<V99999999', 'fortran_order': False, 'shape': (3, 4, 5)}",
+        "{'descr': [('a', '<i2')], 'fortran_order': False, 'shape': (3, 4, 5)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (3, 4, 5)}",
+        "{'descr': '\\d', 'fortran_order': False, 'shape': (3, 4, 5)}",
+        "{'descr': '<c8', 'fortran_order': False, 'shape': (3, 4, 5)}",
+        "{" * 900,
+        "[" * 4000 + "]" * 4000,
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_headers_of_every_kind(tmp_path: Path, hu: np.ndarray, header: str) -> None:
+    text = header.encode()
+    start = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    (tmp_path / "scan.npy").write_bytes(start + hu.tobytes())
+    refusal(tmp_path / "scan.npy", affine=np.eye(4))
+    with zipfile.ZipFile(tmp_path / "scan.npz", "w") as archive:
+        archive.writestr("hu.npy", start + hu.tobytes())
+    refusal(tmp_path / "scan.npz", affine=np.eye(4))
+
+
+def test_two_arrays_of_one_name(tmp_path: Path, hu: np.ndarray) -> None:
+    np.save(tmp_path / "hu.npy", hu)
+    with zipfile.ZipFile(tmp_path / "scan.npz", "w") as archive:
+        archive.write(tmp_path / "hu.npy", "hu.npy")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.write(tmp_path / "hu.npy", "hu.npy")
+    assert "two arrays 'hu'" in refusal(tmp_path / "scan.npz", affine=np.eye(4))

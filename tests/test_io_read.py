@@ -125,12 +125,12 @@ def test_foreign_files(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert "not a CT volume" in refusal(path)
     path.write_bytes(gzip.compress(b"hello" * 1000))
-    assert "is gzip, but holds no NIfTI" in refusal(path)
+    assert "is compressed (gzip), and what is in it is not a CT volume" in refusal(path)
     with io.BytesIO() as buffer:
         with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
             archive.addfile(tarfile.TarInfo("a.dcm"))
         path.write_bytes(buffer.getvalue())
-    assert "is gzip, but holds no NIfTI" in refusal(path)
+    assert "holds no DICOM among its 1 files" in refusal(path)
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     assert "Git LFS pointer" in refusal(path)
 
@@ -173,3 +173,50 @@ def test_readers_load_their_libraries_only_when_needed() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_no_reader_foresaw_is_said_of_the_file(
+    tmp_path: Path, image: SimpleITK.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line that names file and format; the exception itself is kept as the cause."""
+    from drr.io import metaimage, nifti, nrrd, numpy
+
+    def stumble(*_: object, **__: object) -> None:
+        raise KeyError("\x1b[31mred\n" + "x" * 1000)
+
+    np.savez(tmp_path / "scan.npz", hu=SimpleITK.GetArrayFromImage(image), spacing=[1, 2, 3])
+    for module, suffix, name in (
+        (nifti, ".nii", "NIfTI"),
+        (metaimage, ".mha", "MetaImage"),
+        (nrrd, ".nrrd", "NRRD"),
+        (numpy, ".npz", "NumPy"),
+    ):
+        path = tmp_path / f"scan{suffix}"
+        if suffix != ".npz":
+            SimpleITK.WriteImage(image, str(path))
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "check_grid", stumble)
+            with pytest.raises(ReadError, match=f"is damaged {name} \\(KeyError") as error:
+                drr.read(path)
+        assert isinstance(error.value.__cause__, KeyError)
+        text = str(error.value)
+        assert text.startswith(str(path))
+        assert text.isprintable()
+        assert len(text) <= 500
+
+
+def test_mistakes_in_the_call_are_not_blamed_on_the_file(
+    tmp_path: Path, image: SimpleITK.Image
+) -> None:
+    SimpleITK.WriteImage(image, str(tmp_path / "scan.nii"))
+    with pytest.raises(TypeError):
+        drr.read(tmp_path / "scan.nii", max_bytes="8 GiB")  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_overflow_give_no_warning(tmp_path: Path, image: SimpleITK.Image) -> None:
+    path = tmp_path / "scan.nrrd"
+    SimpleITK.WriteImage(image, str(path))
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"(1,0,0)", b"(1e300,0,1e300)"))
+    assert "\n" not in refusal(path)

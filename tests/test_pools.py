@@ -24,7 +24,7 @@ from drr.cli import main
 from drr.datasets.build import Progress, build, parts_folder
 from drr.datasets.ctrate import find_ct_rate
 from drr.datasets.plan import Configuration, Plan
-from drr.datasets.pools import DaskPool, LocalPool, available_workers
+from drr.datasets.pools import DaskPool, LocalPool, WorkerKilledError, available_workers
 from drr.datasets.schema import DatasetError
 from drr.errors import MissingDependencyError
 from drr.views import parse_view
@@ -52,6 +52,16 @@ def test_gpus_are_dealt_out() -> None:
             futures = [pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES") for _ in range(8)]
             seen |= {str(future.result()) for future in futures}
         assert seen == {"3", "5"}
+    finally:
+        pool.close()
+
+
+def test_a_crash_is_told_by_its_signal() -> None:
+    pool = LocalPool(1)
+    try:
+        with pytest.raises(WorkerKilledError) as error:
+            pool.submit(signal.raise_signal, signal.SIGSEGV).result()
+        assert error.value.how == "SIGSEGV"
     finally:
         pool.close()
 

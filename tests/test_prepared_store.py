@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +142,113 @@ def test_an_interrupted_run_goes_on(scans, tmp_path, monkeypatch):
     assert len(store) == 2
     prepare_store(scans, folder, spacing=10)
     assert seen == ["bad", "a", "bad", "b"]
+
+
+@pytest.fixture
+def own(scans, tmp_path):
+    """Files of one's own, which a test may change, and a store of them."""
+    root = tmp_path / "source"
+    shutil.copytree(scans.root, root)
+    cohort = replace(scans, root=root)
+    return cohort, prepare_store(cohort, tmp_path / "store")
+
+
+def reads(monkeypatch):
+    """The samples that are read from here on."""
+    seen = []
+    read = prepared_store._read
+    monkeypatch.setattr(prepared_store, "_read", lambda s, r: seen.append(s.sample) or read(s, r))
+    return seen
+
+
+def test_scans_are_prepared_again_where_their_files_changed(own, monkeypatch):
+    cohort, store = own
+    seen = reads(monkeypatch)
+    shutil.copy(cohort.root / "ct0.nii", cohort.root / "bad.nii")
+    assert len(prepare_store(cohort, store.folder)) == 3
+    assert seen == ["bad"]
+    seen.clear()
+    before = (cohort.root / "ct1.nii").stat()
+    # Of the same size and time, as copies with -p have.
+    shutil.copy(cohort.root / "ct0.nii", cohort.root / "ct1.nii")
+    os.utime(cohort.root / "ct1.nii", ns=(before.st_atime_ns, before.st_mtime_ns))
+    store = prepare_store(cohort, store.folder)
+    assert seen == ["b"]
+    assert store.entries[2].sha256 == store.entries[1].sha256 == store.entries[0].sha256
+    seen.clear()
+    shutil.copy(cohort.root / "mask1.nii", cohort.root / "mask0.nii")
+    store = prepare_store(cohort, store.folder)
+    assert seen == ["a"]
+    assert store.failures == {}
+    store.verify()
+
+
+def test_a_scan_that_is_gone_is_left_out_until_it_is_back(own, monkeypatch):
+    cohort, store = own
+    seen = reads(monkeypatch)
+    (cohort.root / "ct1.nii").rename(cohort.root / "away")
+    store = prepare_store(cohort, store.folder)
+    assert set(store.failures) == {"bad", "b"}
+    (cohort.root / "away").rename(cohort.root / "ct1.nii")
+    seen.clear()
+    assert set(prepare_store(cohort, store.folder).failures) == {"bad"}
+    assert seen == ["bad"]
+
+
+def test_touched_files_are_compared_by_their_content(own, monkeypatch):
+    cohort, store = own
+    seen = reads(monkeypatch)
+    for name in ("ct0.nii", "mask0.nii", "ct1.nii"):
+        os.utime(cohort.root / name, ns=(5, 5))
+    index = (store.folder / "store.json").read_bytes()
+    prepare_store(cohort, store.folder)
+    assert seen == ["bad"]
+    assert (store.folder / "store.json").read_bytes() == index
+
+
+def test_a_store_is_whole_until_a_scan_is_replaced(own, monkeypatch):
+    cohort, store = own
+    read = prepared_store._read
+
+    def interrupted(study, root):
+        if study.sample in stop:
+            raise KeyboardInterrupt
+        return read(study, root)
+
+    monkeypatch.setattr(prepared_store, "_read", interrupted)
+    stop = ["bad"]
+    with pytest.raises(KeyboardInterrupt):
+        prepare_store(cohort, store.folder)
+    assert len(PreparedStore(store.folder)) == 2
+    shutil.copy(cohort.root / "ct1.nii", cohort.root / "ct0.nii")
+    shutil.copy(cohort.root / "mask1.nii", cohort.root / "mask0.nii")
+    with pytest.raises(KeyboardInterrupt):
+        prepare_store(cohort, store.folder)
+    with pytest.raises(DatasetError, match="unfinished"):
+        PreparedStore(store.folder)
+    stop.clear()
+    prepare_store(cohort, store.folder).verify()
+
+
+def test_two_at_a_time_are_refused_and_remains_are_no_obstacle(own):
+    cohort, store = own
+
+    def second(_):
+        with pytest.raises(WriteError, match="another process prepares"):
+            prepare_store(cohort, store.folder)
+
+    prepare_store(cohort, store.folder, advance=second)
+    (store.folder / "store.json").unlink()
+    (store.folder / ".drr-000000000000-4242-17-000000000000.part").touch()
+    assert len(prepare_store(cohort, store.folder)) == 2
+    assert not (store.folder / "lock").exists()
+
+
+def test_nothing_prepared_leaves_no_folder(scans, tmp_path):
+    bad = replace(scans, studies=scans.studies[1:2])
+    with pytest.raises(DatasetError, match="none of 1"):
+        prepare_store(bad, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
 
 
 def test_damage_is_found(scans, tmp_path):

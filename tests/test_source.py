@@ -104,3 +104,20 @@ def test_real_scans_from_a_table(test_data: Path, tmp_path: Path) -> None:
         assert file["failures/name"].shape == (0,)
         assert all(file["views/pa/picture"][i].std() > 40 for i in range(2))
     assert verify(out, source=tmp_path, remake=2)
+
+
+def test_series_of_a_folder_are_told_apart_by_place(tmp_path: Path) -> None:
+    """Whatever their numbers are: the first is number 2 here, and the second number 3."""
+    stored = np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7)
+    for number, count in ((2, 5), (3, 4)):
+        save_series(
+            tmp_path / "scan",
+            stored[:count],
+            prefix=str(number),
+            SeriesNumber=number,
+            SeriesInstanceUID=f"1.2.3.{number}",
+            SeriesDescription=f"Thorax 1 of {number}",
+        )
+    cohort = find_folder(tmp_path)
+    assert [study.series for study in cohort.studies] == ["#1", "#2"]
+    assert [read_volume(study, tmp_path).shape[0] for study in cohort.studies] == [5, 4]

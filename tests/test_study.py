@@ -138,6 +138,7 @@ def test_paths_that_are_none(path: str) -> None:
 
 def test_samples_are_named_after_their_paths() -> None:
     assert sample_from_path("a/b/ct.nii.gz") == "a_b_ct"
+    assert sample_from_path("a/ct.mha.bz2") == sample_from_path("a/ct.tar.gz") == "a_ct"
     assert sample_from_path("scan 1: left?.mha") == "scan 1_ left_"
     long = "x" * 300 + "/ct.nii.gz"
     assert len(sample_from_path(long).encode()) <= LONGEST_NAME

@@ -78,7 +78,8 @@ def _picture(content: bytes, name: str) -> NDArray[Any]:
 
 
 def _dicom(content: bytes, name: str) -> NDArray[Any]:
-    from drr.io.dicom_files import PIXELS, Source, load
+    from drr.io.containers import Source
+    from drr.io.dicom_files import PIXELS, load
 
     source = Source(name, lambda: io.BytesIO(content))
     dataset = load(source, limit=LARGEST, keywords=(*PIXELS, *SHOWN))

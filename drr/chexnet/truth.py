@@ -324,7 +324,7 @@ def _read_hdf5(path: Path) -> Truth:
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             samples = file["samples"]
 
             def column(name: str) -> tuple[str, ...]:

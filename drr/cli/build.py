@@ -163,7 +163,9 @@ def _yaml(content: str) -> Any:
 @click.option("--retry", is_flag=True, help="Try CTs again that failed in an earlier run.")
 @click.option("--keep-parts", is_flag=True, help="Keep the parts, for a larger cohort later.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be built, how long, how big.")
-@click.option("-f", "--force", is_flag=True, help="Replace a file that was built differently.")
+@click.option(
+    "-f", "--force", is_flag=True, help="Replace a file built otherwise, or with more CTs."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 @quiet_option
 @click.pass_context
@@ -183,8 +185,9 @@ def command(
     """Build a data set's file from a cohort of CTs.
 
     SOURCE is a folder of CTs, of DICOM series or of CT-RATE, or a CSV that lists CTs. Whatever
-    stops a build, the same command goes on where it ended. A CT that cannot be used is recorded
-    with its reason; the others go on.
+    stops a build, the same command goes on where it ended; given again when CTs have changed, it
+    makes those again and only those. A CT that cannot be used is recorded with its reason; the
+    others go on.
 
     \b
     drr build ct-rate/ -o ct-rate.h5 --view pa --view ll --pixels 512
@@ -257,7 +260,7 @@ def _shares(text: str) -> dict[str, float]:
 def _plan(cohort: Cohort, options: Mapping[str, Any]) -> Plan:
     from drr.datasets.plan import Configuration, Plan
 
-    unused = {"bits": None, "mark": False, "series": None, "threads": None, "quality": "full"}
+    unused = {"bits": None, "mark": False, "threads": None, "quality": "full"}
     request = request_from_options({**options, **unused})
     look = options["look"] or "film"
     taken = ("attenuation", "detector", "field", "method", "anti_aliasing")
@@ -340,6 +343,14 @@ def _conclude(result: Result, as_json: bool) -> None:
         click.echo(json.dumps(values, indent=2))
     elif not is_quiet():
         click.echo(f"{result.path}: {result.samples} samples, {result.failures} failures")
+    if result.failures:
+        # Each time: a finished file says nothing else of what is not in it.
+        name, reason = next(iter(result.reasons.items()))
+        total = result.samples + result.failures
+        note(
+            f"{result.failures} of {total} CTs are not in the file, such as {name}: {reason}. The "
+            "same command tries those again that have changed, --retry all of them"
+        )
 
 
 class _Display:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drr.errors import ReadError
+from drr.io.names import ARCHIVES, VOLUMES, suffix_of
 
 __all__ = ["CT", "find_cts"]
 
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
-# Taken off to name outputs, but in a folder only the ones above are looked for.
-NAMED_SUFFIXES = (*VOLUME_SUFFIXES, ".npy", ".npz", ".zip", ".dcm")
+# Taken off to name outputs, but in a folder only those of volumes are looked for.
+NAMED_SUFFIXES = (*VOLUMES, *ARCHIVES, ".npy", ".npz", ".dcm")
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def _of_folder(folder: Path) -> list[Path]:
         files = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise ReadError(f"{folder}: cannot be listed: {error.strerror}") from None
-    volumes = [file for file in files if file.name.lower().endswith(VOLUME_SUFFIXES)]
+    volumes = [file for file in files if suffix_of(file.name, VOLUMES)]
     if not volumes:
         return [folder]
-    if any(file.suffix.lower() == ".dcm" for file in files):
+    if any(_is_dicom(file) for file in files if file not in volumes):
         raise ReadError(
             f"{folder}: holds both DICOM files and {volumes[0].name}; name the file, or put the "
             "DICOM files into a folder of their own"
@@ -86,31 +86,45 @@ def _of_folder(folder: Path) -> list[Path]:
 def _one_per_series(paths: list[Path]) -> list[Path]:
     """Keep the first file of each DICOM series, since reading it finds the others beside it."""
     suffixes = tuple(suffix for suffix in NAMED_SUFFIXES if suffix != ".dcm")
-    loose = [p for p in paths if p.is_file() and not p.name.lower().endswith(suffixes)]
+    loose = [p for p in paths if p.is_file() and suffix_of(p.name, suffixes) is None]
     if len(loose) < 2:
         return paths
-    from pydicom import dcmread
+    from drr.io.containers import file_source
+    from drr.io.dicom_files import is_dicom, load_header
+    from drr.io.dicom_groups import Header, group_headers
+    from drr.io.inflate import DEFAULT_LIMIT
 
-    seen: set[tuple[Path, str]] = set()
-    repeated: set[Path] = set()
+    by_folder: dict[Path, list[Header]] = {}
     for path in loose:
+        source = file_source(path, wanted=is_dicom)
         try:
-            header = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-            series = (path.parent, str(header.SeriesInstanceUID))
-        except Exception:  # no DICOM, or damaged in any way; for the reader to explain
-            continue
-        if series in seen:
-            repeated.add(path)
-        seen.add(series)
+            found = load_header(source, limit=DEFAULT_LIMIT)
+        except ReadError:
+            continue  # for the reader to explain
+        if found is not None:
+            by_folder.setdefault(path.parent, []).append(Header(source, *found))
+    groups = [group for headers in by_folder.values() for group in group_headers(headers)]
+    repeated = {Path(header.source.label) for group in groups for header in group.headers[1:]}
     return [path for path in paths if path not in repeated]
+
+
+def _is_dicom(path: Path) -> bool:
+    from drr.io.dicom_files import is_dicom
+
+    if suffix_of(path.name, (".dcm",)):
+        return True
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(132))
+    except OSError:
+        return False
 
 
 def _name(path: Path) -> str:
     path = Path(os.path.abspath(path))
-    if not path.is_dir():
-        for suffix in NAMED_SUFFIXES:
-            if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
-                return path.name[: -len(suffix)]
+    suffix = None if path.is_dir() else suffix_of(path.name, NAMED_SUFFIXES)
+    if suffix is not None and len(path.name) > len(suffix):
+        return path.name[: -len(suffix)]
     return path.name or "ct"
 
 

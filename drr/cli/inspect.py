@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from drr.cli.options import reading_options
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -39,6 +41,7 @@ PIXEL_ROWS = 512
     help="Which series of a DICOM input: number, description, UID or #place. "
     "Given last and without a name, list the series.",
 )
+@reading_options
 @click.option(
     "--png",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -49,12 +52,18 @@ PIXEL_ROWS = 512
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--no-preview", is_flag=True, help="Leave the preview out.")
 def command(
-    ct: Path, series: str | None, png: Path | None, force: bool, as_json: bool, no_preview: bool
+    ct: Path,
+    series: str | None,
+    png: Path | None,
+    force: bool,
+    as_json: bool,
+    no_preview: bool,
+    **reading: Any,
 ) -> None:
     """Say what CT is: format, orientation, extent, values, and how it looks.
 
     CT is anything that can be projected: a NIfTI, MetaImage, NRRD or NumPy file, or a DICOM
-    folder, zip or file. Names, dates and identifiers of patients are not printed.
+    folder, zip, tar or file. Names, dates and identifiers of patients are not printed.
     """
     from drr.io.atomic import refuse_existing, write_files
     from drr.io.read import read_described
@@ -64,7 +73,7 @@ def command(
         return
     if png is not None:
         refuse_existing([png], force=force)
-    volume, kind = read_described(ct, series=series)
+    volume, kind = read_described(ct, series=series, **reading)
     description = describe(volume, kind)
     if png is not None:
         write_files({png: _png(volume)}, force=force)

@@ -1,12 +1,15 @@
-"""Option values of more than one number: `350x430`, `1024`, `2.5,4`."""
+"""Option values of more than one number, such as `350x430`, and options of several commands."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
-__all__ = ["DETECTOR_SIZE", "PIXELS", "WINDOW"]
+__all__ = ["DETECTOR_SIZE", "PIXELS", "WINDOW", "reading_options"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _Numbers(click.ParamType):
@@ -58,3 +61,22 @@ DETECTOR_SIZE = _Numbers("HxW", float, "x", True, "350x430 (mm, height first) or
 PIXELS = _Numbers("N|RxC", int, "x", True, "1024 or 833x1024 (rows first)")
 WINDOW = _Window("CENTER,WIDTH", float, ",", False, "'2.5,4' or 'auto'")
 """`auto` is the empty tuple."""
+
+
+def reading_options(function: _Function) -> _Function:
+    """Add the options of `drr.read` on what to read, and how far a header is to be trusted."""
+    acquisition = click.option(
+        "--acquisition", metavar="N", help="Which acquisition or phase of a DICOM series."
+    )
+    outside = click.option(
+        "--outside",
+        is_flag=True,
+        help="Let a .mhd or .nhdr name data files outside its own folder.",
+    )
+    assume_axial = click.option(
+        "--assume-axial",
+        is_flag=True,
+        help="Take a NRRD or DICOM slices that do not say where left, back and head are for "
+        "axial. It mirrors the patient where that is wrong.",
+    )
+    return acquisition(outside(assume_axial(function)))

@@ -13,7 +13,7 @@ import click
 
 from drr.cli.console import NO_MEMORY, failure, is_quiet, note, progress, quiet_option
 from drr.cli.inputs import CT, find_cts
-from drr.cli.options import DETECTOR_SIZE, PIXELS, WINDOW
+from drr.cli.options import DETECTOR_SIZE, PIXELS, WINDOW, reading_options
 from drr.cli.outputs import (
     SUFFIXES,
     Output,
@@ -160,6 +160,7 @@ BATCH = 8
     "--keep-identifiers", is_flag=True, help="Copy the patient's and study's DICOM attributes."
 )
 @click.option("--series", metavar="S", help="Which series of a DICOM folder ('drr inspect').")
+@reading_options
 @click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 @quiet_option
@@ -179,10 +180,10 @@ def command(
 ) -> None:
     """Project CT scans to radiographs.
 
-    A CT is a NIfTI, MetaImage, NRRD or NumPy file, or a folder, zip or file of a DICOM series. A
-    folder that holds NIfTI, MetaImage or NRRD files stands for each of them; patterns such as
-    'scans/*.nii.gz' do too. A CT that fails is reported and the others go on; the exit status is
-    then 2.
+    A CT is a NIfTI, MetaImage, NRRD or NumPy file, or a folder, zip, tar or file of a DICOM
+    series; all may be compressed. A folder that holds NIfTI, MetaImage or NRRD files stands for
+    each of them; patterns such as 'scans/*.nii.gz' do too. A CT that fails is reported and the
+    others go on; the exit status is then 2.
 
     \b
     drr project ct.nii.gz                       ct_pa.png and ct_pa.png.json
@@ -218,7 +219,7 @@ def command(
     failed: list[dict[str, str]] = []
     steps = len(request.views)
     with (
-        contextlib.closing(read_ahead([ct.path for ct in scans], series=request.series)) as volumes,
+        contextlib.closing(read_ahead([ct.path for ct in scans], **request.reading)) as volumes,
         output_folders(files),
         progress(len(scans) * steps, "Projecting") as advance,
     ):
@@ -265,7 +266,8 @@ def _project(
     from drr.views import View
 
     # The mask first: a wrong one is then told before the long part.
-    mask = None if mask_path is None else read(mask_path)
+    as_the_scan = {**request.reading, "series": None}
+    mask = None if mask_path is None else read(mask_path, **as_the_scan)
     volume = take()
     verdict = [] if volume.verdict is None or volume.verdict.is_hu else [str(volume.verdict)]
     prepared: Volume | Prepared = volume

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from drr.cli.request import RECORDED_OPTIONS, Request, writing
+from drr.cli.request import RECORDED_OPTIONS, Request, reading, writing
 from drr.errors import ReadError
 
 __all__ = ["request_from_record"]
@@ -56,7 +56,7 @@ def request_from_record(path: Path, options: Mapping[str, Any], context: click.C
             projecting={"look": "drr-rate", "threads": options["threads"]},
             display={},
             writing=as_written,
-            series=options["series"],
+            reading=reading(options),
             record=record,
         )
     try:
@@ -86,6 +86,6 @@ def request_from_record(path: Path, options: Mapping[str, Any], context: click.C
         },
         display={},
         writing=as_written,
-        series=options["series"],
+        reading=reading(options),
         record=record,
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from drr.record import Record
     from drr.views import View
 
-__all__ = ["RECORDED_OPTIONS", "Request", "request_from_options", "writing"]
+__all__ = ["RECORDED_OPTIONS", "Request", "reading", "request_from_options", "writing"]
 
 # Options that change named views, by the field of `View` they set.
 _VIEW_OPTIONS = {
@@ -35,6 +35,8 @@ _VIEW_OPTIONS = {
 }
 _DISPLAY_OPTIONS = ("window", "curve", "invert")
 _BEAM_OPTIONS = ("kev", "kvp", "detector_model", "exposure", "randomise")
+# Of what and how to read; a record does not hold them.
+READING_OPTIONS = ("series", "acquisition", "outside", "assume_axial")
 # A record holds these, so that giving them as well would contradict it.
 RECORDED_OPTIONS = (
     *("look", "views", "geometry", *_VIEW_OPTIONS, "parallel", "detector", "field", "pixels"),
@@ -59,8 +61,8 @@ class Request:
         Fields of a window in place of the look's display, and its polarity.
     writing
         Options of `drr.io.write`.
-    series
-        DICOM series to read; None where there is one.
+    reading
+        Options of `drr.read`.
     policy, seed
         Random variations.
     record
@@ -73,7 +75,7 @@ class Request:
     projecting: Mapping[str, Any]
     display: Mapping[str, Any]
     writing: Mapping[str, Any]
-    series: str | None
+    reading: Mapping[str, Any]
     policy: Policy | None = None
     seed: int = 0
     record: Record | None = None
@@ -157,7 +159,7 @@ def request_from_options(options: Mapping[str, Any]) -> Request:
         },
         display=_display(options),
         writing=writing(options, bits=8, mark=False),
-        series=options["series"],
+        reading=reading(options),
         policy=_policy(options["randomise"]),
         seed=options["seed"] or 0,
     )
@@ -183,7 +185,7 @@ def _published_recipe(options: Mapping[str, Any]) -> Request:
         projecting={"look": "drr-rate", "threads": options["threads"]},
         display={"invert": True} if options["invert"] else {},
         writing=writing(options, bits=8, mark=False),
-        series=options["series"],
+        reading=reading(options),
     )
 
 
@@ -298,6 +300,11 @@ def _view(
         square = (max(1, round(height * scale)), max(1, round(width * scale)))
         view = replace(view, shape=square if longer > 0 else (longer, longer))
     return view
+
+
+def reading(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `drr.read`."""
+    return {name: options[name] for name in READING_OPTIONS if name in options}
 
 
 def writing(options: Mapping[str, Any], *, bits: int, mark: bool) -> dict[str, Any]:

@@ -1,17 +1,31 @@
-"""Files written whole or not at all."""
+"""Files and folders written whole or not at all.
+
+What is being written has a name of its own in the folder where it shall be, which says which
+process writes it: `.drr-<process>-<random>.part`. What a killed process leaves under such a name is
+removed when the next one writes into that folder.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 from drr.errors import WriteError
+from drr.io.owner import OWNER, Owner
 
-__all__ = ["refuse_existing", "write_files"]
+__all__ = ["place_folder", "refuse_existing", "remove_remains", "temporary_path", "write_files"]
+
+_PART = re.compile(rf"\.drr-{OWNER}-[0-9a-f]{{12}}\.part")
+
+_MOST_NAMES = 20_000
+"""Of a folder, that are looked at for remains: some hold millions."""
 
 _ADVICE = {
     errno.EACCES: "choose a folder you may write to",
@@ -49,8 +63,7 @@ def write_files(contents: Mapping[Path, bytes], *, force: bool = False) -> None:
     try:
         for path, content in contents.items():
             current = path
-            # A short name of its own: the final one may already be as long as names can be.
-            parts[path] = path.parent / f".drr-{secrets.token_hex(6)}.part"
+            parts[path] = temporary_path(path.parent)
             _write(parts[path], content)
         refuse_existing(contents, force=force)
         for path, part in parts.items():
@@ -68,6 +81,61 @@ def write_files(contents: Mapping[Path, bytes], *, force: bool = False) -> None:
             advice = _ADVICE.get(error.errno or 0, "check the path")
             raise WriteError(f"{current}: cannot be written: {reason}; {advice}") from None
         raise
+
+
+def temporary_path(folder: Path) -> Path:
+    """A new name in a folder, for what takes its final one when it is whole.
+
+    It is short, since the final one may already be as long as names can be, and nobody can guess
+    it. Open it so that it must be new all the same (mode `x`, `mkdir`), which follows no link.
+    """
+    where = os.path.abspath(folder)
+    if where not in _swept:
+        _swept.add(where)
+        remove_remains(folder)
+    return folder / f".drr-{Owner.this()}-{secrets.token_hex(6)}.part"
+
+
+def place_folder(made: Path, final: Path) -> None:
+    """Give a finished folder its name; one that has it stays until then, and goes.
+
+    Raises
+    ------
+    OSError
+        When it cannot; then both are as they were.
+    """
+    old = made.with_suffix(".old")
+    existed = os.path.lexists(final)
+    if existed:
+        os.replace(final, old)
+    try:
+        os.replace(made, final)
+    except OSError:
+        if existed:
+            os.replace(old, final)
+        raise
+    if existed:
+        os.replace(old, made)  # from here on a remainder, should this process be killed
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def remove_remains(folder: Path) -> None:
+    """Remove what processes of this user and machine that have ended were still writing here."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in islice(entries, _MOST_NAMES):
+            found = _PART.fullmatch(entry.name)
+            if found is None or not Owner.parse(found).has_ended():
+                continue
+            if hasattr(os, "geteuid") and entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+
+
+_swept: set[str] = set()  # folders in which this process has looked for remains
 
 
 def refuse_existing(paths: Mapping[Path, object] | list[Path], *, force: bool) -> None:

@@ -1,41 +1,32 @@
-"""The DICOM files of a folder, a zip or a series: found and parsed, pixels left alone."""
+"""DICOM files: told from others and parsed, pixels left alone."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from drr.errors import ReadError, printable
+from drr.io.containers import Source
 from drr.io.dicom_deflated import Deflated, is_deflated
 from drr.io.dicom_elements import convert, transfer_syntax
 from drr.io.dicom_values import OVERLAYS
-from drr.io.inflate import gibibytes
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = [
     "IDENTIFIERS",
-    "Source",
-    "dicom_files",
     "is_dicom",
     "load",
     "load_header",
-    "open_zip",
     "pixel_bytes",
     "quiet",
 ]
-
-MOST_FILES = 100_000
-"""Files in a folder or zip beyond which it is taken for a mistake."""
 
 IDENTIFIERS = (
     "PatientName",
@@ -77,12 +68,22 @@ HEADER: tuple[str | int, ...] = (
     "NumberOfFrames",
     "ImagePositionPatient",
     "ImageOrientationPatient",
+    "PatientPosition",
+    "PatientOrientation",
+    "SliceLocation",
+    "GantryDetectorTilt",
     "PixelSpacing",
+    "ReconstructionDiameter",
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
     "ModalityLUTSequence",
     "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "ConvolutionKernel",
+    "SliceThickness",
+    "KVP",
     "InstanceNumber",
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -127,14 +128,6 @@ AT_ONCE = 1 << 26
 """Bytes of pixels read at a time, so that a damaged length asks for no more than there is."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """One file, on disk or in a zip."""
-
-    label: str
-    open: Callable[[], IO[bytes]]
-
-
 def is_dicom(head: bytes) -> bool:
     """Whether first bytes are DICOM: the prefix, or a bare data set that starts as they do."""
     if head[128:132] == b"DICM":
@@ -146,52 +139,6 @@ def is_dicom(head: bytes) -> bool:
         and head[3] == 0
         and (head[4:6] in (b"UL", b"CS", b"UI", b"DA", b"LO") or head[5:8] == b"\x00\x00\x00")
     )
-
-
-def dicom_files(folder: Path, *, recurse: bool = True) -> list[Source]:
-    """The regular files of a folder, sorted by path; what they hold is not looked at."""
-    found: list[Path] = []
-
-    def refuse(error: OSError) -> None:
-        raise ReadError(f"{error.filename}: cannot be read ({error.strerror}); check permissions")
-
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders.sort()
-        found += [Path(parent, file) for file in sorted(files) if not file.startswith(".")]
-        if len(found) > MOST_FILES:
-            raise ReadError(
-                f"{folder}: holds more than {MOST_FILES} files; name the series' own folder"
-            )
-        if not recurse:
-            break
-    return [
-        Source(str(path.relative_to(folder)), lambda path=path: path.open("rb"))  # type: ignore[misc]
-        for path in found
-        if _is_regular(path)
-    ]
-
-
-@contextlib.contextmanager
-def open_zip(path: Path, limit: int) -> Iterator[list[Source]]:
-    """The files in a zip, readable inside the `with` block; nothing is unpacked to disk."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ReadError(f"{path}: not a whole zip file ({error}); copy it again") from None
-    with archive:
-        members = [info for info in archive.infolist() if not info.is_dir()]
-        total = sum(info.file_size for info in members)
-        if len(members) > MOST_FILES or total > limit:
-            raise ReadError(
-                f"{path}: unpacks to {len(members)} files and {gibibytes(total)}, beyond the limit "
-                f"of {MOST_FILES} files and {gibibytes(limit)}; raise max_bytes to read it"
-            )
-        if any(info.flag_bits & 1 for info in members):
-            raise ReadError(f"{path}: the zip is encrypted; unpack it first")
-        yield [
-            Source(info.filename, lambda info=info: archive.open(info))  # type: ignore[misc]
-            for info in sorted(members, key=lambda info: info.filename)
-        ]
 
 
 def load(
@@ -305,6 +252,8 @@ def _parse(stream: BinaryIO, keywords: Sequence[str | int]) -> Dataset:
             stream, stop, force=True, specific_tags=[Tag(keyword) for keyword in keywords]
         )
         convert(dataset)
+        if (meta := getattr(dataset, "file_meta", None)) is not None:
+            convert(meta)
     return dataset
 
 
@@ -347,10 +296,3 @@ if hasattr(os, "register_at_fork"):
 def quiet() -> contextlib.AbstractContextManager[None]:
     """Keep pydicom's remarks on odd values off the user's screen."""
     return _QUIET
-
-
-def _is_regular(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False

@@ -21,8 +21,8 @@ from drr.io.voxels import PatientOrder
 from drr.kernels.cpu.threads import available_cpus, run, split
 
 if TYPE_CHECKING:
-    from drr.io.dicom import Frame
-    from drr.io.dicom_series import Header
+    from drr.io.dicom_groups import Header
+    from drr.io.dicom_slices import Frame
 
 __all__ = ["read_frames"]
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drr.errors import ReadError
-from drr.io.dicom_elements import integer, text
-from drr.io.dicom_files import Source, dicom_files, load_header, open_zip
+from drr.io.containers import Source, file_source, folder_files, open_archive
+from drr.io.dicom_elements import text
+from drr.io.dicom_files import is_dicom, load_header
+from drr.io.dicom_groups import Group, Header, group_headers, is_media_directory, kind_of, words
+from drr.io.dicom_slices import is_localizer
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Header", "Scan", "Series", "choose_series", "is_localizer", "open_scan"]
+__all__ = ["Scan", "Series", "choose_series", "open_scan"]
 
 MODALITIES = {
     "CR": "computed radiography",
@@ -39,27 +42,9 @@ MODALITIES = {
     "XA": "angiography",
 }
 
-CT_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.2",  # CT
-    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
-)
-MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR: lists files, holds no image
+BESIDE = "A DICOMDIR lists files; the DICOM files in and below its folder were read."
 
 MOST_LISTED = 12
-
-
-@dataclass(frozen=True)
-class Header:
-    """One file of a series, parsed without its pixels."""
-
-    source: Source
-    dataset: Dataset
-    pixels_at: int = -1  # as `load_header` has it
-
-    @property
-    def frames(self) -> int:
-        return max(integer(self.dataset, "NumberOfFrames", 1), 1)
 
 
 @dataclass(frozen=True)
@@ -74,6 +59,7 @@ class Series:
     derived: bool
     headers: tuple[Header, ...]
     problem: str
+    notes: tuple[str, ...] = ()  # what was assumed to bring its files together
 
     @property
     def slices(self) -> int:
@@ -96,11 +82,12 @@ class Scan:
     series: tuple[Series, ...]
     damaged: tuple[str, ...]
     own: Series | None  # the series of the file that was asked for, if it was a file
+    notes: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
 def open_scan(path: Path, *, limit: int) -> Iterator[Scan]:
-    """Parse the headers of every DICOM file in a folder, in a zip or beside a file.
+    """Parse the headers of every DICOM file in a folder, in a zip or tar, or beside a file.
 
     Raises
     ------
@@ -108,15 +95,21 @@ def open_scan(path: Path, *, limit: int) -> Iterator[Scan]:
         Where nothing is DICOM, or the file that was asked for is damaged.
     """
     with contextlib.ExitStack() as stack:
-        own = None
+        own: Source | None = None
+        notes: tuple[str, ...] = ()
         if path.is_dir():
-            sources = dicom_files(path)
-        elif _is_zip(path):
-            sources = stack.enter_context(open_zip(path, limit))
+            sources = folder_files(path, wanted=is_dicom)
         else:
-            sources = dicom_files(path.parent, recurse=False)
-            own = Source(str(path), lambda: path.open("rb"))
-        yield _scan(path, sources, own, limit)
+            archive = stack.enter_context(open_archive(path, limit=limit, wanted=is_dicom))
+            if archive is None:
+                own = file_source(path, wanted=is_dicom)
+                named = load_header(own, limit=limit)
+                medium = named is not None and is_media_directory(named[0])
+                if medium:
+                    own, notes = None, (BESIDE,)
+                archive = folder_files(path.parent, recurse=medium, wanted=is_dicom)
+            sources = archive
+        yield replace(_scan(path, sources, own, limit), notes=notes)
 
 
 def choose_series(scan: Scan, wanted: str | int | None) -> tuple[Series, tuple[str, ...]]:
@@ -151,20 +144,12 @@ def choose_series(scan: Scan, wanted: str | int | None) -> tuple[Series, tuple[s
     )
 
 
-def is_localizer(image_type: Any) -> bool:
-    """Whether an Image Type or Frame Type marks a scout view."""
-    return "LOCALIZER" in _words(image_type)
-
-
 def _scan(path: Path, sources: list[Source], own: Source | None, limit: int) -> Scan:
-    groups: dict[str, list[Header]] = {}
+    headers: list[Header] = []
     damaged, reason = [], ""
-    own_uid = None
-    if own is not None:
-        found = load_header(own, limit=limit)
-        if found is None:
-            raise ReadError(f"{path}: not DICOM")
-        own_uid = text(found[0], "SeriesInstanceUID")
+    named = None if own is None else load_header(own, limit=limit)
+    if own is not None and named is None:
+        raise ReadError(f"{path}: not DICOM")
     for source in sources:
         try:
             found = load_header(source, limit=limit)
@@ -172,41 +157,57 @@ def _scan(path: Path, sources: list[Source], own: Source | None, limit: int) -> 
             damaged.append(source.label)
             reason = reason or str(error)
             continue
-        if found is None or text(found[0], "SOPClassUID") == MEDIA_DIRECTORY:
-            continue
-        dataset, pixels_at = found
-        uid = text(dataset, "SeriesInstanceUID")
-        if own_uid is None or uid == own_uid:
-            groups.setdefault(uid, []).append(Header(source, dataset, pixels_at))
-    if not groups:
+        if found is not None and not is_media_directory(found[0]):
+            headers.append(Header(source, *found))
+    if not headers:
         if damaged:
             raise ReadError(f"{path}: {reason}")
         raise ReadError(f"{path}: {_no_dicom(sources)}")
+    groups = group_headers(headers)
+    if own is not None and named is not None:
+        groups = [_group_of(Header(own, *named), path.name, groups)]
     # By number, then in order of appearance: the same listing every time.
-    ordered = sorted(groups.items(), key=lambda item: _number_key(item[1][0].dataset))
-    series = tuple(_series(i, uid, headers) for i, (uid, headers) in enumerate(ordered, 1))
-    return Scan(path, series, tuple(damaged), series[0] if own_uid is not None else None)
+    groups.sort(key=lambda group: _number_key(group.headers[0].dataset))
+    series = tuple(_series(index, group) for index, group in enumerate(groups, 1))
+    return Scan(path, series, tuple(damaged), None if own is None else series[0])
 
 
-def _series(index: int, uid: str, headers: list[Header]) -> Series:
-    first = headers[0].dataset
-    modality = text(first, "Modality")
-    if text(first, "SOPClassUID") in CT_CLASSES:
-        modality = "CT"
-    image_type = _words(first.get("ImageType"))
+def _group_of(own: Header, label: str, groups: list[Group]) -> Group:
+    """The group that a file is in; of its own where it is in none, as files of hidden names are."""
+
+    def is_own(header: Header) -> bool:
+        same = ("SOPInstanceUID", "SeriesInstanceUID")
+        return header.source.label == label or all(
+            text(header.dataset, keyword) == text(own.dataset, keyword) != "" for keyword in same
+        )
+
+    for group in groups:
+        if any(is_own(header) for header in group.headers):
+            return group
+    return Group(text(own.dataset, "SeriesInstanceUID"), kind_of(own.dataset), (own,))
+
+
+def _series(index: int, group: Group) -> Series:
+    first = group.headers[0].dataset
+    notes = group.notes
+    if group.kind.assumed:
+        notes += ("Modality is missing; the series was taken for CT, as its other attributes say.",)
+    derived = words(first.get("ImageType"))[:2] == ["DERIVED", "SECONDARY"]
     return Series(
         index=index,
-        uid=uid,
+        uid=group.uid,
         number=text(first, "SeriesNumber"),
-        description=text(first, "SeriesDescription"),
-        modality=modality or "unknown modality",
-        derived=image_type[:2] == ["DERIVED", "SECONDARY"],
-        headers=tuple(headers),
-        problem=_problem(modality, headers),
+        description=text(first, "SeriesDescription") or text(first, "ConvolutionKernel"),
+        modality=group.kind.modality or "unknown modality",
+        derived=derived or group.kind.captured,
+        headers=group.headers,
+        problem=_problem(group),
+        notes=notes,
     )
 
 
-def _problem(modality: str, headers: list[Header]) -> str:
+def _problem(group: Group) -> str:
+    modality, headers = group.kind.modality, group.headers
     if modality != "CT":
         meaning = MODALITIES.get(modality)
         return f"its modality is {modality or 'missing'}" + (f" ({meaning})" if meaning else "")
@@ -216,6 +217,11 @@ def _problem(modality: str, headers: list[Header]) -> str:
         "ImagePositionPatient" in h.dataset or "PerFrameFunctionalGroupsSequence" in h.dataset
         for h in headers
     ):
+        if all("SliceLocation" in header.dataset for header in headers) and len(headers) > 1:
+            return (
+                "its images have no position in the patient, and SliceLocation does not tell "
+                "which end is the head; bring files that kept ImagePositionPatient"
+            )
         return "its images have no position in the patient (reports, screenshots or 2-D images)"
     if sum(header.frames for header in headers) < 2:
         return "a single slice; a volume needs at least two, so bring the whole series"
@@ -254,22 +260,12 @@ def _listing(series: list[Series] | tuple[Series, ...]) -> str:
 def _no_dicom(sources: list[Source]) -> str:
     if not sources:
         return "holds no files"
-    others = [s.label for s in sources if re.search(r"\.(nii(\.gz)?|mha|mhd|nrrd|nhdr)$", s.label)]
+    others = [s.label for s in sources if re.search(r"\.(nii|mha|mhd|nrrd|nhdr)(\.\w+)?$", s.label)]
     if others:
         return f"holds no DICOM; to read {others[0]} in it, name (or unpack) that file"
     return f"holds no DICOM among its {len(sources)} files; name the folder of a CT series"
 
 
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
-
-
 def _number_key(dataset: Dataset) -> tuple[int, str]:
     number = text(dataset, "SeriesNumber")
     return (int(number), "") if re.fullmatch(r"-?\d+", number) else (1 << 31, number)
-
-
-def _words(value: Any) -> list[str]:
-    words = [value] if isinstance(value, str) else list(value or [])
-    return [str(word).strip().upper() for word in words]

@@ -109,7 +109,8 @@ def qform(header: NDArray[np.void]) -> NDArray[np.float64]:
             [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
         ]
     )
-    steps = np.array(header["pixdim"][1:4], np.float64)
+    # Lengths, whatever sign a writer gave them.
+    steps = np.abs(np.array(header["pixdim"][1:4], np.float64))
     # The third axis is turned around where pixdim[0] is negative.
     steps[2] *= -1.0 if float(header["pixdim"][0]) < 0 else 1.0
     affine = np.eye(4)

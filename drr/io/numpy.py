@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-import tokenize
+import contextlib
+import io
+import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.errors import ReadError
+from drr.errors import DRRError, ReadError, printable
+from drr.io.inflate import drain
 from drr.io.stored import Stored, check_grid, check_size
+from drr.io.unpack import open_seekable, open_unpacked
 from drr.io.voxels import Mapped, Voxels, read_hu
 
-__all__ = ["read_npy", "read_npz"]
+__all__ = ["is_npy", "read_npy", "read_npz"]
 
 NPY_MAGIC = b"\x93NUMPY"
 GEOMETRY = ("affine", "spacing", "origin")
-# NumPy parses headers as Python source, twice over.
-BAD_HEADER = (ValueError, TypeError, SyntaxError, tokenize.TokenError)
+
+
+def is_npy(head: bytes) -> bool:
+    """Whether the first bytes are those of a NumPy array."""
+    return head.startswith(NPY_MAGIC)
 
 
 def read_npy(path: Path, *, limit: int, threads: int | None = None) -> Stored:
     """Read a `(n2, n1, n0)` array of HU; a bare array has no affine."""
-    with path.open("rb") as file:
-        voxels = _read_array(file, str(path), None, limit, path.stat().st_size, threads)
+    with open_unpacked(path, limit=limit) as unpacked:
+        size = None if unpacked.layers else path.stat().st_size
+        voxels = _read_array(unpacked.stream, str(path), None, limit, size, threads)
     return Stored(
         voxels.hu,
         None,
-        "NumPy array",
+        f"NumPy array{unpacked.label}",
         digests=voxels.digests,
         no_affine=(
             "a bare array does not say where its voxels lie; save it with "
@@ -47,36 +56,22 @@ def read_npz(path: Path, *, limit: int, threads: int | None = None) -> Stored:
     `origin`, `(3,)` LPS mm of the first voxel.
     """
     name = str(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {
-                info.filename.removesuffix(".npy"): info
-                for info in archive.infolist()
-                if info.filename.endswith(".npy")
-            }
-            names = [key for key in members if key not in GEOMETRY]
-            if "hu" in names:
-                names = ["hu"]
-            if len(names) != 1:
-                raise ReadError(
-                    f"{name}: holds {len(names)} arrays ({', '.join(names) or 'none'}) that could"
-                    " be the voxels; save the volume as 'hu'"
-                )
+    with contextlib.ExitStack() as stack:
+        file, label = stack.enter_context(open_seekable(path, limit=limit))
+        with _whole(name):
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            members = _members(archive, name)
+            voxels_in = _voxels_in(members, name)
             geometry = {
                 key: _small(archive, members[key], name) for key in GEOMETRY if key in members
             }
             affine, notes = _affine(geometry, name)
-            with archive.open(members[names[0]]) as member:
-                size = members[names[0]].file_size
-                voxels = _read_array(member, name, affine, limit, size, threads)
-                while member.read(1 << 20):  # to the end: verifies the checksum
-                    pass
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ReadError(f"{name}: not a whole .npz archive ({error}); save it again") from None
+            member = _Member(stack.enter_context(archive.open(voxels_in)), name)
+        voxels = _read_array(member, name, affine, limit, voxels_in.file_size, threads)
     return Stored(
         voxels.hu,
         affine,
-        "NumPy archive",
+        f"NumPy archive{label}",
         digests=voxels.digests,
         no_affine=(
             "holds neither 'affine' (4x4, index to LPS mm) nor 'spacing' (x, y, z in mm), so it "
@@ -84,6 +79,67 @@ def read_npz(path: Path, *, limit: int, threads: int | None = None) -> Stored:
         ),
         notes=notes,
     )
+
+
+@contextlib.contextmanager
+def _whole(name: str) -> Iterator[None]:
+    """Say of whatever `zipfile` and its decompressors raise that the archive is damaged."""
+    try:
+        yield
+    except (DRRError, MemoryError):
+        raise
+    except Exception as error:
+        text = printable(error, most=100) or type(error).__name__
+        raise ReadError(f"{name}: not a whole .npz archive ({text}); save it again") from None
+
+
+class _Member:
+    """A file in the archive, as a stream of voxels."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file, self._name = file, name
+        self.taken = 0
+
+    def read(self, size: int) -> bytes:
+        with _whole(self._name):
+            part = self._file.read(size)
+        self.taken += len(part)
+        return part
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        with _whole(self._name):
+            count: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        return count
+
+    def finish(self) -> None:
+        """Read to the end, which verifies the checksum."""
+        drain(self, self._name)
+
+
+def _members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        if info.filename.endswith(".npy"):
+            key = info.filename.removesuffix(".npy")
+            if key in members:
+                raise ReadError(
+                    f"{name}: holds two arrays {printable(key, most=40)!r}; save it again"
+                )
+            members[key] = info
+    return members
+
+
+def _voxels_in(members: dict[str, zipfile.ZipInfo], name: str) -> zipfile.ZipInfo:
+    names = [key for key in members if key not in GEOMETRY]
+    if "hu" in names:
+        names = ["hu"]
+    if len(names) != 1:
+        listed = printable(", ".join(names[:10]), most=100) or "none"
+        raise ReadError(
+            f"{name}: holds {len(names)} arrays ({listed}) that could be the voxels; save the "
+            "volume as 'hu'"
+        )
+    return members[names[0]]
 
 
 def _affine(
@@ -113,11 +169,36 @@ def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArra
     if info.file_size > 4096:
         raise ReadError(f"{name}: {info.filename} is far too large to be a geometry")
     with archive.open(info) as member:
-        try:
-            array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
-            return array.astype(np.float64)
-        except BAD_HEADER:
-            raise ReadError(f"{name}: {info.filename} does not hold numbers") from None
+        content = io.BytesIO(member.read())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
+        if array.dtype.kind not in "iuf":
+            raise ValueError
+        return array.astype(np.float64)
+    except Exception:  # NumPy parses headers as Python source, which raises almost anything
+        raise ReadError(
+            f"{name}: {printable(info.filename, most=40)} does not hold numbers"
+        ) from None
+
+
+def _header(file: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the first axis is fastest, and type."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                return np.lib.format.read_array_header_1_0(file)
+            return np.lib.format.read_array_header_2_0(file)
+    except (DRRError, MemoryError):
+        raise
+    except Exception as error:  # as for geometry
+        text = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ReadError(
+            f"{name}: not a whole NumPy array ({printable(text, most=100)}); save it again"
+        ) from None
 
 
 def _read_array(
@@ -125,25 +206,19 @@ def _read_array(
     name: str,
     affine: NDArray[np.float64] | None,
     limit: int,
-    size: int,
+    size: int | None,
     threads: int | None,
 ) -> Voxels:
-    """Voxels of an open `.npy` of `size` bytes."""
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    except BAD_HEADER as error:
-        raise ReadError(
-            f"{name}: not a whole NumPy array ({str(error).splitlines()[0]}); save it again"
-        ) from None
+    """Voxels of an open `.npy` of `size` bytes; None where nobody knows."""
+    shape, fortran, dtype = _header(file, name)
     if dtype.kind not in "iufb":
         raise ReadError(f"{name}: an array of {dtype} does not hold CT numbers; save int16 HU")
     n2, n1, n0 = check_grid(shape[::-1], name) if len(shape) <= 3 else _squeeze(shape, name)
-    check_size((n0, n1, n2), dtype.itemsize, name, limit, size - file.tell())
-    source = file if isinstance(file, zipfile.ZipExtFile) else Mapped(file, file.tell())
+    source: Any = file
+    at = file.taken if isinstance(file, _Member) else 0 if size is None else file.tell()
+    if size is not None and not isinstance(file, _Member):
+        source = Mapped(file, at)
+    check_size((n0, n1, n2), dtype.itemsize, name, limit, None if size is None else size - at)
     if not fortran:
         return read_hu([source], (n2, n1, n0), dtype, affine=affine, name=name, threads=threads)
     # Stored with the first axis fastest: the same array, its axes in the other order.
@@ -154,5 +229,8 @@ def _read_array(
 
 
 def _squeeze(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
-    """A leading axis of one frame is no fourth dimension."""
+    """Axes of one element, of channels or frames, are no dimensions of the volume."""
+    longer = [n for n in shape if n != 1]
+    if len(longer) == 3:
+        return check_grid(longer[::-1], name)
     return check_grid([*shape[-3:][::-1], *shape[:-3]], name)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
+import operator
 import os
-import stat
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from drr.errors import ReadError, VolumeError
-from drr.io.inflate import DEFAULT_LIMIT, GZIP_MAGIC, Inflater
+from drr.errors import DRRError, ReadError, VolumeError, printable
+from drr.io.formats import find_format
+from drr.io.inflate import DEFAULT_LIMIT
 from drr.io.stored import Stored, check_spacing
-from drr.verdict import assess
+from drr.verdict import assess, contradict
 from drr.volume import Volume
 
 if TYPE_CHECKING:
@@ -23,32 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["read", "read_described", "series_in"]
 
-# What people hand over by mistake, by its first bytes.
-FOREIGN = {
-    b"\x89PNG": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"GIF8": "a GIF picture",
-    b"BM": "a BMP picture",
-    b"II*\0": "a TIFF picture",
-    b"MM\0*": "a TIFF picture",
-    b"%PDF": "a PDF document",
-    b"\x89HDF": "an HDF5 file",
-    b"CDF": "a NetCDF file",
-    b"7z\xbc\xaf": "a 7-Zip archive",
-    b"Rar!": "a RAR archive",
-    b"BZh": "a bzip2 archive",
-    b"\xfd7zXZ": "an xz archive",
-    b"version https://git-lfs": "a Git LFS pointer, not the data it stands for",
-}
-
-ACCEPTED = "NIfTI, MetaImage, NRRD, DICOM (folder, zip or file) and NumPy are read"
-
 
 def read(
     path: str | os.PathLike[str],
     *,
     series: str | int | None = None,
+    acquisition: str | int | None = None,
     affine: ArrayLike | None = None,
+    outside: bool = False,
+    assume_axial: bool = False,
     max_bytes: int = DEFAULT_LIMIT,
     threads: int | None = None,
 ) -> Volume:
@@ -57,16 +43,27 @@ def read(
     Parameters
     ----------
     path
-        NIfTI (`.nii`, `.nii.gz`, `.hdr`/`.img`), MetaImage (`.mha`, `.mhd`), NRRD (`.nrrd`,
-        `.nhdr`), NumPy (`.npy`, `.npz`), or DICOM: a folder, a zip, or one file of a series,
-        whose other files are then looked for beside it. Content decides, not the name, and
-        exactly this path is read.
+        NIfTI (`.nii`, `.hdr`/`.img`), MetaImage (`.mha`, `.mhd`), NRRD (`.nrrd`, `.nhdr`), NumPy
+        (`.npy`, `.npz`), or DICOM: a folder, a zip or tar, or one file of a series, whose other
+        files are then looked for beside it. Each may be compressed with gzip, bzip2, xz or
+        Zstandard, as may every slice. Content decides, not the name, and exactly this path is
+        read.
     series
         Which series of a DICOM input: its UID, number, description, or `#1` for its place in the
         listing. Without it the only CT volume is read, localizers and derived images aside.
+    acquisition
+        Which of the acquisitions or phases that share a DICOM series, where slices of several lie
+        at the same places: its acquisition number, or what the error that lists them calls it.
     affine
         `(4, 4)`, index `(i0, i1, i2, 1)` of the file (fastest first) to LPS mm, in place of the
         file's own, for files that have none or a wrong one.
+    outside
+        Let the header of a `.mhd`, `.nhdr` or the like name data files outside its own folder.
+    assume_axial
+        For files that do not say where left, back and head are. NRRD: the array's axes, with
+        spacings only, or those of the scanner's or an unnamed space run there in this order.
+        DICOM: rows run to the left and columns to the back where no orientation is left. It
+        mirrors the patient where that is wrong.
     max_bytes
         Refuse inputs that promise or expand to more bytes of voxels than this (8 GiB).
     threads
@@ -88,37 +85,38 @@ def read(
     NIfTI: the sform where its code is above 0, else the qform; RAS becomes LPS. Non-integer HU
     are rounded to the nearest even integer; nothing is clamped.
     """
-    return read_described(path, series=series, affine=affine, max_bytes=max_bytes, threads=threads)[
-        0
-    ]
+    return read_described(
+        path,
+        series=series,
+        acquisition=acquisition,
+        affine=affine,
+        outside=outside,
+        assume_axial=assume_axial,
+        max_bytes=max_bytes,
+        threads=threads,
+    )[0]
 
 
 def read_described(
     path: str | os.PathLike[str],
     *,
     series: str | int | None = None,
+    acquisition: str | int | None = None,
     affine: ArrayLike | None = None,
+    outside: bool = False,
+    assume_axial: bool = False,
     max_bytes: int = DEFAULT_LIMIT,
     threads: int | None = None,
 ) -> tuple[Volume, str]:
     """`read`, and the name of the file's format."""
-    path = Path(path)
+    path, max_bytes = Path(path), operator.index(max_bytes)
     try:
-        stored = _read_stored(path, series, max_bytes, threads)
-        notes = stored.notes
-        if affine is not None:
-            stored = dataclasses.replace(stored, affine=_matrix(affine, path))
-            notes += ("The affine was given by the caller, not by the file.",)
-        if stored.affine is None:
-            raise ReadError(f"{path}: {stored.no_affine}")
-        volume = Volume.from_stored(
-            stored.hu,
-            stored.affine,
-            name=path.name or str(path),
-            notes=notes,
-            identifiers=stored.identifiers,
-        )
-        check_spacing(volume.affine, str(path))
+        choice = {"series": series, "acquisition": acquisition}
+        options = {"outside": outside, "assume_axial": assume_axial}
+        # Numbers of damaged headers overflow; what comes of them is checked, and needs no warning.
+        with np.errstate(all="ignore"):
+            stored = _read_stored(path, choice, options, limit=max_bytes, threads=threads)
+            volume = _placed(stored, affine, path)
     except VolumeError as error:
         text = str(error).removeprefix(f"{path.name}: ")
         raise ReadError(f"{path}: {text}") from None
@@ -132,11 +130,34 @@ def read_described(
         raise ReadError(f"{path}: cannot be read ({error.strerror or error})") from None
     except MemoryError:
         raise ReadError(f"{path}: does not fit into this machine's memory") from None
-    volume = dataclasses.replace(volume, verdict=assess(volume))
+    verdict = assess(volume)
+    if stored.not_hu:
+        verdict = contradict(verdict, stored.not_hu)
+    volume = dataclasses.replace(volume, verdict=verdict)
     if stored.digests is not None and np.may_share_memory(volume.hu, stored.hu):
         # Made while the voxels came in; they hold for that memory, not for a reordered copy.
         vars(volume)["sha256"] = volume.digest_of(stored.digests)
     return volume, stored.format
+
+
+def _placed(stored: Stored, affine: ArrayLike | None, path: Path) -> Volume:
+    """The volume where the caller, or else the file, says that it lies."""
+    notes = stored.notes
+    matrix = stored.affine
+    if affine is not None:
+        matrix = _matrix(affine, path)
+        notes += ("The affine was given by the caller, not by the file.",)
+    if matrix is None:
+        raise ReadError(f"{path}: {stored.no_affine}")
+    volume = Volume.from_stored(
+        stored.hu,
+        matrix,
+        name=path.name or str(path),
+        notes=notes,
+        identifiers=stored.identifiers,
+    )
+    check_spacing(volume.affine, str(path))
+    return volume
 
 
 def _matrix(affine: ArrayLike, path: Path) -> NDArray[np.float64]:
@@ -160,87 +181,65 @@ def series_in(
 
     path = Path(path)
     try:
-        if _kind(path, max_bytes) != "dicom":
+        if find_format(path, max_bytes)[1] != "dicom":
             raise ReadError(f"{path}: only DICOM has series; this is another format")
-        return list_series(path, limit=max_bytes)
+        with _parsing(path, "DICOM"):
+            return list_series(path, limit=max_bytes)
     except OSError as error:
         raise ReadError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _read_stored(path: Path, series: str | int | None, limit: int, threads: int | None) -> Stored:
-    kind = _kind(path, limit)
-    if kind == "dicom":
-        from drr.io.dicom import read_dicom
+READERS = {
+    "dicom": ("DICOM", "drr.io.dicom:read_dicom", ("assume_axial",)),
+    "nifti": ("NIfTI", "drr.io.nifti:read_nifti", ()),
+    "metaimage": ("MetaImage", "drr.io.metaimage:read_metaimage", ("outside",)),
+    "nrrd": ("NRRD", "drr.io.nrrd:read_nrrd", ("outside", "assume_axial")),
+    "npy": ("NumPy", "drr.io.numpy:read_npy", ()),
+    "npz": ("NumPy", "drr.io.numpy:read_npz", ()),
+}
+"""By kind: the format's name, its reader and which of the options that reader takes."""
 
-        return read_dicom(path, series=series, limit=limit, threads=threads)
-    if series is not None:
-        raise ReadError(f"{path}: only DICOM has series to choose from; leave series= out")
-    reader: Any
-    if kind == "nifti":
-        from drr.io.nifti import read_nifti as reader
-    elif kind == "metaimage":
-        from drr.io.metaimage import read_metaimage as reader
-    elif kind == "nrrd":
-        from drr.io.nrrd import read_nrrd as reader
-    elif kind == "npy":
-        from drr.io.numpy import read_npy as reader
-    else:
-        from drr.io.numpy import read_npz as reader
-    stored: Stored = reader(path, limit=limit, threads=threads)
+
+def _read_stored(
+    path: Path,
+    choice: dict[str, str | int | None],
+    options: dict[str, bool],
+    *,
+    limit: int,
+    threads: int | None,
+) -> Stored:
+    file, kind = find_format(path, limit)
+    for option, value in choice.items():
+        if value is not None and kind != "dicom":
+            several = option if option == "series" else f"{option}s"
+            raise ReadError(f"{path}: only DICOM has {several} to choose from; leave {option}= out")
+    format_name, function, taken = READERS[kind]
+    module, _, name = function.partition(":")
+    reader = getattr(importlib.import_module(module), name)
+    chosen: dict[str, Any] = {option: options[option] for option in taken}
+    if kind == "dicom":
+        chosen |= choice
+    with _parsing(path, format_name):
+        stored: Stored = reader(file, limit=limit, threads=threads, **chosen)
+    if file != path:
+        note = "The header beside this image was read, and the image through it."
+        stored = dataclasses.replace(stored, notes=(note, *stored.notes))
     return stored
 
 
-def _kind(path: Path, limit: int) -> str:
-    """Which reader a path needs, or `ReadError` that says what it is instead."""
-    from drr.io.dicom_files import is_dicom
-    from drr.io.metaimage import is_metaimage
-    from drr.io.nifti import is_nifti
-    from drr.io.nrrd import is_nrrd
-    from drr.io.numpy import NPY_MAGIC
+@contextlib.contextmanager
+def _parsing(path: Path, format_name: str) -> Iterator[None]:
+    """What a format's reader did not foresee in a file is said of the file, in one line.
 
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        return "dicom"
-    if not stat.S_ISREG(mode):
-        raise ReadError(f"{path}: is neither a file nor a folder")
-    with path.open("rb") as file:
-        head = file.read(1024)
-        if not head:
-            raise ReadError(f"{path}: is empty; copy or download it again")
-        if head.startswith(GZIP_MAGIC):
-            file.seek(0)
-            head = Inflater(file, name=str(path), limit=limit).read(1024)
-            if is_nifti(head):
-                return "nifti"
-            raise ReadError(
-                f"{path}: is gzip, but holds no NIfTI image; unpack it and read what is inside"
-            )
-    if head.startswith(b"PK\x03\x04"):
-        return "npz" if _is_npz(path) else "dicom"
-    if is_dicom(head):
-        return "dicom"
-    checks = {"metaimage": is_metaimage, "nrrd": is_nrrd, "nifti": is_nifti}
-    for kind, check in checks.items():
-        if check(head):
-            return kind
-    if head.startswith(NPY_MAGIC):
-        return "npy"
-    for magic, meaning in FOREIGN.items():
-        if head.startswith(magic):
-            raise ReadError(f"{path}: is {meaning}, not a CT volume; {ACCEPTED}")
-    if path.suffix.lower() in (".img", ".raw", ".zraw"):
-        raise ReadError(f"{path}: holds bare voxels; read the header file that belongs to it")
-    if len(head) < 348 and path.name.lower().endswith((".nii", ".nii.gz", ".hdr")):
-        raise ReadError(f"{path}: ends within its header, so it is truncated; copy it again")
-    raise ReadError(f"{path}: is not a CT volume in a known format; {ACCEPTED}")
-
-
-def _is_npz(path: Path) -> bool:
+    The exception itself stays the error's cause; what is done with the voxels once they are read
+    lies outside, so that mistakes of ours there are not blamed on files.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except Exception:  # of a damaged directory, almost any; its reader says more
-        return path.suffix.lower() == ".npz"
-    return path.suffix.lower() == ".npz" or (
-        bool(names) and all(name.endswith(".npy") for name in names)
-    )
+        yield
+    except (DRRError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise ReadError(
+            f"{path}: is damaged {format_name} ({printable(text, most=120)}); copy it again"
+        ) from error

@@ -1,58 +1,113 @@
 """From slices at known positions to a regular grid.
 
-Rules, all relative to the median distance between neighbouring slices along their normal:
-gaps from half to one and a half of it are accepted; slices within a tenth of it of a regular grid
-are taken as regular; anything else between is resampled linearly; a wider gap means missing
-slices, a narrower one overlapping acquisitions, and both are refused.
+Rules for the gaps between neighbouring slices, along their normal. The usual gap is the median,
+or, where the spacing changes along the scan, that of the block of equally spaced slices which a
+gap is in or beside:
+
+- Slices within a tenth of the usual gap of a regular grid are taken as regular, and so are those
+  whose positions are a regular grid's, rounded to 0.01, 0.1, 0.5 or 1 mm.
+- Gaps from half to one and a half of the usual one are accepted, and the slices resampled
+  linearly. A wider gap means missing slices, a narrower one overlapping acquisitions, and both
+  are refused.
+
+Sideways, slices lie on a straight line, which may be oblique to their normal (gantry tilt, or a
+field of view that drifts evenly). Those that lie further than a tenth of a pixel beside the line
+that most of them follow are moved back onto it, and refused where that is more than a quarter of
+the picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError
+from drr.io.slice_gaps import check_gaps, even_places, resampled_places
 
-__all__ = ["SAME_POSITION", "Stack", "distances", "resample", "stack_slices"]
+__all__ = [
+    "SAME_POSITION",
+    "Plane",
+    "Stack",
+    "move_sideways",
+    "resample",
+    "stack_slices",
+]
 
 SAME_POSITION = 0.01
 """mm along the normal; slices closer than this share a position."""
 
-REGULAR = 0.1
-WIDEST = 1.5
-NARROWEST = 0.5
-SIDEWAYS = 0.5
-"""Fraction of a pixel by which a slice may lie beside the line through the others."""
+SIDEWAYS = 0.1
+"""Pixels by which a slice may lie beside the line through the others."""
+
+FURTHEST = 0.25
+"""Of the picture; slices that lie further beside the others show something else."""
+
+AIR = -1024
+"""HU of what a slice does not show once it was moved."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What slices that are parallel to each other share.
+
+    Parameters
+    ----------
+    along_row, along_column
+        `(3,)` unit vectors towards the next column and the next row.
+    spacing
+        mm between rows, mm between columns.
+    shape
+        Rows, columns.
+    """
+
+    along_row: NDArray[np.float64]
+    along_column: NDArray[np.float64]
+    spacing: tuple[float, float]
+    shape: tuple[int, int]
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """`(3,)` unit vector of which slices come one after another."""
+        normal = np.cross(self.along_row, self.along_column)
+        return np.asarray(normal / np.linalg.norm(normal))
+
+    def pixels(self, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`(n, 2)` rows and columns of `(n, 3)` mm."""
+        axes = np.array([self.along_column / self.spacing[0], self.along_row / self.spacing[1]])
+        return np.asarray(offsets @ axes.T)
 
 
 @dataclass(frozen=True)
 class Stack:
     """A regular grid through slices that are sorted along their normal.
 
-    `origin` and `step` are `(3,)` LPS mm; `samples`, where the slices are unevenly spaced, gives
-    for each slice of the grid its place among the sorted ones, counted from 0.
+    Parameters
+    ----------
+    origin, step
+        `(3,)` LPS mm of the first slice's first pixel, and from each slice to the next.
+    samples
+        Where the slices are unevenly spaced: for each slice of the grid its place among the
+        sorted ones, counted from 0.
+    beside
+        Where slices do not lie on a line: `(n, 2)` rows and columns by which each lies beside it.
     """
 
     origin: NDArray[np.float64]
     step: NDArray[np.float64]
-    samples: NDArray[np.float64] | None
-    notes: tuple[str, ...]
-
-
-def distances(positions: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`(n,)` mm of each `(n, 3)` position along the unit normal."""
-    return np.asarray(positions @ normal)
+    samples: NDArray[np.float64] | None = None
+    beside: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = field(default=())
 
 
 def stack_slices(
     positions: NDArray[np.float64],
-    normal: NDArray[np.float64],
+    plane: Plane,
     *,
-    pixel: float,
     labels: Sequence[str],
+    numbers: NDArray[np.int64] | None = None,
     name: str,
 ) -> Stack:
     """Lay a regular grid through slices.
@@ -61,67 +116,47 @@ def stack_slices(
     ----------
     positions
         `(n, 3)` LPS mm of each slice's first pixel centre, sorted along the normal, no two alike.
-    normal
-        `(3,)` unit normal of all slices.
-    pixel
-        mm, the smaller pixel spacing.
+    plane
+        Of every slice.
     labels
         What messages call each slice.
+    numbers
+        `(n,)` instance numbers, which skip where slices are missing; None where they are unknown.
 
     Raises
     ------
     ReadError
-        For missing or overlapping slices and for slices shifted sideways.
+        For missing or overlapping slices and for slices far beside the others.
     """
-    along = distances(positions, normal)
-    gaps = np.diff(along)
-    usual = float(np.median(gaps))
-    wide = np.flatnonzero(gaps > WIDEST * usual)
-    if wide.size:
-        count = int(sum(max(round(gaps[k] / usual) - 1, 1) for k in wide))
-        where = "; ".join(
-            f"{gaps[k]:.4g} mm between {labels[k]} and {labels[k + 1]}" for k in wide[:3]
-        )
-        more = f" and {wide.size - 3} more gaps" if wide.size > 3 else ""
-        raise ReadError(
-            f"{name}: about {count} slice{'s are' if count > 1 else ' is'} missing: {where}{more}, "
-            f"where {usual:.4g} mm is usual; bring the complete series"
-        )
-    narrow = np.flatnonzero(gaps < NARROWEST * usual)
-    if narrow.size:
-        k = int(narrow[0])
-        raise ReadError(
-            f"{name}: slices overlap: {labels[k]} and {labels[k + 1]} are {gaps[k]:.4g} mm apart "
-            f"where {usual:.4g} mm is usual; separate the acquisitions in this series"
-        )
-    fraction = (along - along[0]) / (along[-1] - along[0])
-    line = positions[0] + fraction[:, None] * (positions[-1] - positions[0])
-    beside = np.linalg.norm(positions - line, axis=1)
-    if beside.max() > SIDEWAYS * pixel:
-        k = int(beside.argmax())
-        raise ReadError(
-            f"{name}: {labels[k]} lies {beside[k]:.3g} mm beside the line through the other "
-            "slices, as after a table shift; separate the acquisitions in this series"
-        )
+    normal = plane.normal
+    along = positions @ normal
     notes: tuple[str, ...] = ()
-    regular = np.linspace(along[0], along[-1], len(along))
     samples = None
-    count = len(along)
-    if np.abs(along - regular).max() > REGULAR * usual:
-        count = round((along[-1] - along[0]) / usual) + 1
-        regular = np.linspace(along[0], along[-1], count)
-        samples = np.interp(regular, along, np.arange(len(along)))
+    even, more = even_places(along, numbers)
+    if even is None:
+        check_gaps(along, numbers, labels=labels, name=name)
+        even, samples, more = resampled_places(along)
+    notes += more
+    start, across, beside = _line(positions, along, plane)
+    if beside is not None:
+        furthest = np.abs(beside) / plane.shape
+        if furthest.max() > FURTHEST:
+            k = int(furthest.max(axis=1).argmax())
+            away = np.linalg.norm(beside[k] * plane.spacing)
+            raise ReadError(
+                f"{name}: {labels[k]} lies {away:.3g} mm beside the line through the other "
+                "slices, as after a table shift; choose one acquisition (--acquisition)"
+            )
+        moved = np.abs(beside).max(axis=1) > SIDEWAYS
+        most = np.linalg.norm(beside * plane.spacing, axis=1).max()
         notes += (
-            f"Slice spacing varies from {gaps.min():.4g} to {gaps.max():.4g} mm; {len(along)} "
-            f"slices were resampled linearly to {count}, {regular[1] - regular[0]:.4g} mm apart.",
+            f"{moved.sum()} slices lie up to {most:.3g} mm beside the line through the others, as "
+            "after a table shift; they were moved to where they lie in the patient.",
         )
-    step = (positions[-1] - positions[0]) / (count - 1)
-    tilt = float(np.degrees(np.arccos(np.clip(step @ normal / np.linalg.norm(step), -1, 1))))
-    if tilt > 0.1:
-        notes += (
-            f"The slices are sheared by {tilt:.1f} degrees (gantry tilt); the affine keeps it.",
-        )
-    return Stack(positions[0], step, samples, notes)
+    spacing = (even[-1] - even[0]) / (len(even) - 1)
+    step = spacing * (normal + across)
+    origin = start + even[0] * (normal + across)
+    return Stack(origin, step, samples, beside, notes + _tilt_notes(step, normal))
 
 
 def resample(slices: NDArray[np.int16], samples: NDArray[np.float64]) -> NDArray[np.int16]:
@@ -132,3 +167,64 @@ def resample(slices: NDArray[np.int16], samples: NDArray[np.float64]) -> NDArray
         weight = sample - low
         target[...] = np.rint((1 - weight) * slices[low] + weight * slices[low + 1])
     return out
+
+
+def move_sideways(slices: NDArray[np.int16], beside: NDArray[np.float64]) -> None:
+    """Move each slice, in place, by `(n, 2)` rows and columns, fractions of them linearly.
+
+    What lies outside a slice becomes air.
+    """
+    for picture, (rows, columns) in zip(slices, beside, strict=True):
+        if max(abs(rows), abs(columns)) > 1e-3:
+            moved = _moved(_moved(picture.astype(np.float64), rows).T, columns).T
+            picture[...] = np.rint(moved)
+
+
+def _moved(picture: NDArray[np.float64], by: float) -> NDArray[np.float64]:
+    """The picture moved down its rows."""
+    count = len(picture)
+    wanted = np.arange(count) - by
+    low = np.clip(np.floor(wanted).astype(int), 0, max(count - 2, 0))
+    weight = np.clip(wanted - low, 0, 1)[:, None]
+    moved = (1 - weight) * picture[low] + weight * picture[np.minimum(low + 1, count - 1)]
+    # Half a pixel beyond the last centres is still the slice's own.
+    moved[(wanted < -0.5) | (wanted > count - 0.5)] = AIR
+    return np.asarray(moved)
+
+
+def _line(
+    positions: NDArray[np.float64], along: NDArray[np.float64], plane: Plane
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
+    """The line that slices lie on: its point at 0 mm, mm sideways a mm, and who lies beside it."""
+    normal = plane.normal
+    sideways = positions - along[:, None] * normal
+    across = (sideways[-1] - sideways[0]) / (along[-1] - along[0])
+    start = sideways[0] - along[0] * across
+    beside = plane.pixels(sideways - start - along[:, None] * across)
+    if np.abs(beside).max() <= SIDEWAYS:
+        return start, across, None
+    # Positions that were rounded: the ends may be, by as much as any other.
+    fit = np.polynomial.polynomial.polyfit(along, sideways, 1)
+    beside = plane.pixels(sideways - fit[0] - along[:, None] * fit[1])
+    if np.abs(beside).max() <= SIDEWAYS:
+        return fit[0], fit[1], None
+    # The line that most slices follow: medians, which a step from one half to the other leaves.
+    reach = max(1, len(along) // 8)
+    slopes = (sideways[reach:] - sideways[:-reach]) / (along[reach:] - along[:-reach])[:, None]
+    across = np.median(slopes, axis=0)
+    across -= (across @ normal) * normal
+    # A value that slices have, so that of two halves one stays as it is.
+    start = np.quantile(sideways - along[:, None] * across, 0.5, axis=0, method="lower")
+    start -= (start @ normal) * normal
+    return start, across, plane.pixels(sideways - start - along[:, None] * across)
+
+
+def _tilt_notes(step: NDArray[np.float64], normal: NDArray[np.float64]) -> tuple[str, ...]:
+    direction = step / np.linalg.norm(step)
+    tilt = float(np.degrees(np.arccos(np.clip(direction @ normal, -1, 1))))
+    if tilt <= 0.1:
+        return ()
+    # The table moves along the patient, and a tilted gantry does not.
+    tilted = np.abs(direction).max() > np.abs(normal).max()
+    cause = "gantry tilt" if tilted else "a field of view that drifts"
+    return (f"The slices are sheared by {tilt:.1f} degrees ({cause}); the affine keeps it.",)

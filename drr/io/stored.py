@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.errors import ReadError
+from drr.errors import ReadError, printable
 from drr.io.inflate import gibibytes
 
 __all__ = [
@@ -26,6 +26,9 @@ INT16 = np.iinfo(np.int16)
 
 UNITS = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 0.001, "µm": 0.001, "micron": 0.001}
 """mm per unit of length, by the names NRRD and MetaImage use."""
+
+LONGEST_AXIS = 1 << 24
+"""Voxels along one axis beyond which its number is taken for damage."""
 
 PLAUSIBLE_SPACING = (0.005, 100.0)
 """mm; outside it the unit of length, declared or not, is taken for an error."""
@@ -48,6 +51,8 @@ class Stored:
         As in `drr.Volume`.
     digests
         As in `drr.io.voxels.Voxels`, of `hu`.
+    not_hu
+        A sentence where the file says that its values are no HU but something else.
     """
 
     hu: NDArray[np.int16]
@@ -57,6 +62,7 @@ class Stored:
     notes: tuple[str, ...] = ()
     identifiers: Mapping[str, str] = field(default_factory=dict)
     digests: tuple[bytes, ...] | None = None
+    not_hu: str = ""
 
 
 def check_grid(shape: Sequence[int], name: str) -> tuple[int, int, int]:
@@ -64,6 +70,12 @@ def check_grid(shape: Sequence[int], name: str) -> tuple[int, int, int]:
     sizes = [int(n) for n in shape]
     if any(n < 1 for n in sizes):
         raise ReadError(f"{name}: the header gives the size {sizes}; every axis needs a voxel")
+    longest = max(sizes, default=0)
+    if longest > LONGEST_AXIS:
+        raise ReadError(
+            f"{name}: the header gives an axis of {printable(longest, most=30)} voxels; the file "
+            "is corrupt"
+        )
     spatial, rest = sizes[:3], sizes[3:]
     if math.prod(rest) > 1:
         raise ReadError(

@@ -26,7 +26,7 @@ from drr.io.stored import rescale
 from drr.kernels.cpu.threads import available_cpus, run
 from drr.volume import check_affine, nearest_lps_axes, slice_digest
 
-__all__ = ["Mapped", "PatientOrder", "Voxels", "read_hu"]
+__all__ = ["Mapped", "PatientOrder", "Stream", "Voxels", "read_hu"]
 
 BLOCK = 1 << 22
 """Bytes of stored voxels that are worked on at a time: near the size of a core's cache."""
@@ -233,8 +233,9 @@ class _Work:
         """Stored slices, from `start` on, into the target."""
         if not self.as_stored:
             values = np.empty(block.shape, np.int16)
-            for stored, out in zip(block, values, strict=True):
-                rescale(stored, self.slope, self.intercept, out=out, name=self.name)
+            with np.errstate(all="ignore"):  # what rescale refuses need not be warned of too
+                for stored, out in zip(block, values, strict=True):
+                    rescale(stored, self.slope, self.intercept, out=out, name=self.name)
             block = values
         np.copyto(self.target.hu[start : start + len(block)], block)
         self.target.digest(start, start + len(block))
