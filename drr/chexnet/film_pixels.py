@@ -119,10 +119,10 @@ def _stored(dataset: Dataset, name: str) -> NDArray[Any]:
 
 def _number(dataset: Dataset, keyword: str, default: float) -> float:
     """A DICOM number, of several the first; the default where there is none."""
-    from drr.io.dicom_elements import BadElementError, numbers
+    from drr.io.dicom_numbers import number
 
     value = dataset.get(keyword)
-    try:
-        return default if value is None or value == "" else numbers(value)[0]
-    except (BadElementError, IndexError):
-        return default
+    if hasattr(value, "append"):
+        value = value[0] if len(value) else None
+    found = number(value)
+    return default if found is None else found

@@ -206,7 +206,7 @@ def _one_frame(frame: Encoded) -> Dataset:
     """A secondary capture of nothing but the frame: without a rescale slope, stored values come."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate
-    from pydicom.uid import SecondaryCaptureImageStorage
+    from pydicom.uid import UID, SecondaryCaptureImageStorage
 
     dataset = Dataset()
     dataset.SOPClassUID = SecondaryCaptureImageStorage
@@ -222,7 +222,7 @@ def _one_frame(frame: Encoded) -> Dataset:
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.file_meta.TransferSyntaxUID = frame.syntax
+    dataset.file_meta.TransferSyntaxUID = UID(frame.syntax)
     return dataset
 
 

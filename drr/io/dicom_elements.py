@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.uid import UID
 
-__all__ = ["BadElementError", "convert", "integer", "numbers", "text", "transfer_syntax"]
+__all__ = ["BadElementError", "convert", "integer", "text", "transfer_syntax"]
 
 WHOLE = (
     "NumberOfFrames",
@@ -36,7 +36,8 @@ DECIMAL = (
     "RescaleSlope",
     "RescaleIntercept",
 )
-"""Decimal numbers; damaged ones stay as text, so that no default takes their place."""
+"""Decimal numbers; damaged ones stay as text, so that no default takes their place; what text is a
+number, `drr.io.dicom_numbers` says."""
 
 WORDS = ("ImageType", "FrameType")
 
@@ -51,10 +52,7 @@ NESTED = (
 )
 """Sequences that are looked into."""
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(\.0*)?")
-_BLANK = " \0\t\r\n"  # what values are padded with, by the standard or not
-_LONGEST_NUMBER = 32  # characters; DICOM allows 16
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,16}(\.0*)?")
 
 
 class BadElementError(ValueError):
@@ -85,9 +83,7 @@ def convert(dataset: Dataset) -> None:
             _check_whole(keyword, value)
         elif keyword in NESTED and element.VR != "SQ":
             raise BadElementError(f"{keyword} is no sequence but {printable(element.VR, most=10)}")
-        elif (keyword in DECIMAL and not _is_decimal(value)) or (
-            keyword in WORDS and not _is_words(value)
-        ):
+        elif keyword in WORDS and not _is_words(value):
             _set_aside(dataset, tag, keyword)
         elif element.VR == "SQ":
             for item in value:
@@ -107,27 +103,6 @@ def integer(dataset: Dataset, keyword: str, default: int = 0) -> int:
         return default if value is None else int(value)
     except (TypeError, ValueError, OverflowError):
         return default
-
-
-def numbers(value: Any) -> list[float]:
-    """The numbers of a value of any value representation: DS, FD, UT with backslashes.
-
-    Raises
-    ------
-    BadElementError
-        For what is no number as DICOM writes them; `1_000`, `inf` and `12,5` are none.
-    """
-    if isinstance(value, str):
-        value = value.split("\\")
-    found = []
-    for part in _parts(value):
-        try:
-            if isinstance(part, bytes) or (isinstance(part, str) and not _is_number(part, _NUMBER)):
-                raise ValueError
-            found.append(float(part.strip(_BLANK) if isinstance(part, str) else part))
-        except (TypeError, ValueError, OverflowError):
-            raise BadElementError(f"{printable(part, most=40)!r} is no number") from None
-    return found
 
 
 def transfer_syntax(dataset: Dataset) -> UID | None:
@@ -159,24 +134,13 @@ def _set_aside(dataset: Dataset, tag: Any, keyword: str) -> None:
 def _check_whole(keyword: str, value: Any) -> None:
     if value is None or value == "":
         return
-    written = getattr(value, "original_string", None) or str(value)
-    if isinstance(value, bytes) or not _is_number(written, _WHOLE_NUMBER):
+    written = (getattr(value, "original_string", None) or str(value)).strip(" \0\t\r\n")
+    if isinstance(value, bytes) or not _WHOLE_NUMBER.fullmatch(written):
         raise BadElementError(f"{keyword} is {printable(written, most=40)!r}, not a whole number")
-
-
-def _is_decimal(value: Any) -> bool:
-    """Whether every number of a decimal string is one: Python takes `1_000` for 1000."""
-    written = (getattr(part, "original_string", None) for part in _parts(value))
-    return all(_is_number(part, _NUMBER) for part in written if isinstance(part, str))
 
 
 def _is_words(value: Any) -> bool:
     return all(isinstance(part, str) for part in _parts(value))
-
-
-def _is_number(written: str, form: re.Pattern[str]) -> bool:
-    stripped = written.strip(_BLANK)
-    return len(stripped) <= _LONGEST_NUMBER and form.fullmatch(stripped) is not None
 
 
 def _parts(value: Any) -> list[Any]:

@@ -8,7 +8,7 @@ import threading
 import warnings
 import zipfile
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from drr.errors import ReadError, printable
 from drr.io.containers import Source
@@ -56,7 +56,7 @@ IDENTIFIERS = (
 )
 """Attributes of the first slice that go to `Volume.identifiers`, and nowhere else."""
 
-HEADER = (
+HEADER: tuple[str | int, ...] = (
     *IDENTIFIERS,
     "SOPClassUID",
     "SOPInstanceUID",
@@ -98,7 +98,7 @@ HEADER = (
     *(tag for tags in OVERLAYS for tag in tags),
 )
 
-PIXELS = (
+PIXELS: tuple[str | int, ...] = (
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -216,9 +216,9 @@ def _load(
                 return None
             file.seek(0)
             if not is_deflated(head):
-                return _parse(file, keywords), file.tell()
+                return _parse(cast(BinaryIO, file), keywords), file.tell()
             stream = Deflated(file, name=label, limit=limit)
-            dataset = _parse(stream, keywords)
+            dataset = _parse(cast(BinaryIO, stream), keywords)
             if keywords is not HEADER:
                 stream.seek(0, os.SEEK_END)  # which fails where the rest is damaged or endless
             return dataset, -1
@@ -233,7 +233,7 @@ def _load(
         raise ReadError(f"{label}: is damaged DICOM ({reason}); copy it again") from None
 
 
-def _parse(stream: IO[bytes], keywords: Sequence[str | int]) -> Dataset:
+def _parse(stream: BinaryIO, keywords: Sequence[str | int]) -> Dataset:
     """The elements that `keywords` lists, up to the pixels for `HEADER` or with them."""
     from pydicom.filereader import read_partial
     from pydicom.tag import Tag

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["number", "numbers"]
 
-_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def number(value: Any) -> float | None:
