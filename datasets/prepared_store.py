@@ -52,6 +52,7 @@ from drr.errors import DRRError, WriteError
 from drr.extension import Extension
 from drr.io.atomic import write_files
 from drr.masks import check_mask
+from drr.plausible import Accept, check_accept
 from drr.preparation import Prepared, prepare
 from drr.volume import Volume
 
@@ -175,6 +176,7 @@ def prepare_store(
     spacing: float | None = None,
     clean: bool = True,
     beyond: bool = True,
+    accept: Accept = (),
     read: Read | None = None,
     threads: int | None = None,
     advance: Callable[[int], object] = lambda _: None,
@@ -191,7 +193,7 @@ def prepare_store(
     spacing
         mm: voxels are averaged in whole blocks up to about this size. As they are by default.
         Views of 224 pixels see little below 1.5 mm.
-    clean, beyond
+    clean, beyond, accept
         As `drr.preparation.prepare` takes them.
     read
         Gives a study's scan and its segmentation (or None); by default they are read from files.
@@ -210,7 +212,13 @@ def prepare_store(
     if spacing is not None and not 0 < spacing < math.inf:
         raise DatasetError(f"spacing is mm above zero, got {spacing!r}")
     folder = Path(folder)
-    options = {"spacing": spacing, "clean": bool(clean), "beyond": bool(beyond)}
+    accepted = check_accept(accept)
+    options = {
+        "spacing": spacing,
+        "clean": bool(clean),
+        "beyond": bool(beyond),
+        "accept": list(accepted),
+    }
     _make_folder(folder)
     entries: list[Entry] = []
     failures: dict[str, str] = {}
@@ -220,7 +228,9 @@ def prepare_store(
         if entry is None:
             try:
                 volume, mask = read(study) if read else _read(study, cohort.root)
-                ready = prepare(volume, clean=clean, beyond=beyond, threads=threads)
+                ready = prepare(
+                    volume, clean=clean, beyond=beyond, accept=accepted, threads=threads
+                )
                 if mask is not None:
                     check_mask(mask, volume)
             except WriteError:

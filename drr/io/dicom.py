@@ -27,6 +27,16 @@ __all__ = ["list_series", "read_dicom"]
 STRAY_SLICES = 3
 """At most so many slices of another geometry are taken for unmarked localizers and left out."""
 
+UNITS = {
+    "OD": "optical density",
+    "MGML": "milligrams per millilitre, as of iodine",
+    "Z_EFF": "effective atomic numbers",
+    "ED": "electron densities",
+    "EDW": "electron densities relative to water",
+    "PCT": "percent",
+}
+"""Rescale types (PS3.3 C.11.1.1.2) that are no HU."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -120,7 +130,9 @@ def _assemble(path: Path, series: Series, limit: int, threads: int | None) -> St
     directions[:3, :3] = np.column_stack([first.along_row, first.along_column, normal])
     target = PatientOrder((len(frames), rows, columns), directions)
     _read_frames(path, frames, target, limit, threads)
-    hu, digests = target.voxels.hu, target.voxels.digests
+    voxels = target.finish(str(path))
+    hu, digests = voxels.hu, voxels.digests
+    notes += voxels.notes
     # Slices at one position are repeats or phases: only their pixels tell.
     along = np.array([float(frame.position @ normal) for frame in frames])
     keep = _distinct(path, frames, hu, along)
@@ -151,6 +163,7 @@ def _assemble(path: Path, series: Series, limit: int, threads: int | None) -> St
         notes=notes + stack.notes + _value_notes(headers[0].dataset),
         identifiers=_identifiers(headers[0].dataset),
         digests=digests,
+        not_hu=_not_hu(headers[0].dataset),
     )
 
 
@@ -244,7 +257,8 @@ def _read_frame(frame: Frame, pixels: Pixels, target: PatientOrder, place: int) 
     stored = pixels.frame(frame.number)
     if stored.shape != frame.shape:
         raise ReadError(f"{name}: its pixels do not fit the size in its header")
-    rescale(stored, frame.slope, frame.intercept, out=target.hu[place], name=name)
+    out = target.hu[place]
+    rescale(stored, frame.slope, frame.intercept, out=out, name=name, found=target.found)
     target.digest(place, place + 1)
 
 
@@ -382,10 +396,16 @@ def _value_notes(dataset: Dataset) -> tuple[str, ...]:
     if kind not in ("HU", "US", ""):
         notes += (f"The rescale type is {kind}, not HU.",)
     if padding := text(dataset, "PixelPaddingValue"):
-        notes += (f"The stored padding value is {padding}; those voxels were not altered.",)
+        notes += (f"The stored padding value is {padding}.",)
     if text(dataset, "LossyImageCompression") == "01":
         notes += ("The pixels have been compressed with loss.",)
     return notes
+
+
+def _not_hu(dataset: Dataset) -> str:
+    """What the rescale type says the values are, where that is a unit other than HU."""
+    kind = text(dataset, "RescaleType").upper()
+    return f"their rescale type is {kind}, {UNITS[kind]}" if kind in UNITS else ""
 
 
 def _identifiers(dataset: Dataset) -> dict[str, str]:

@@ -83,6 +83,7 @@ def read_metaimage(path: Path, *, limit: int, threads: int | None = None) -> Sto
         threads=threads,
     )
     label = "MetaImage (zlib)" if packed else "MetaImage"
+    notes += voxels.notes
     return Stored(voxels.hu, affine, label, notes=notes, digests=voxels.digests)
 
 

@@ -95,6 +95,7 @@ def read_nrrd(path: Path, *, limit: int, threads: int | None = None) -> Stored:
         threads=threads,
     )
     label = f"NRRD ({encoding})" if codecs[encoding] else "NRRD"
+    notes += voxels.notes
     return Stored(voxels.hu, affine, label, no_affine=why_not, notes=notes, digests=voxels.digests)
 
 

@@ -30,6 +30,7 @@ def read_npy(path: Path, *, limit: int, threads: int | None = None) -> Stored:
         voxels.hu,
         None,
         "NumPy array",
+        notes=voxels.notes,
         digests=voxels.digests,
         no_affine=(
             "a bare array does not say where its voxels lie; save it with "
@@ -82,7 +83,7 @@ def read_npz(path: Path, *, limit: int, threads: int | None = None) -> Stored:
             "holds neither 'affine' (4x4, index to LPS mm) nor 'spacing' (x, y, z in mm), so it "
             "does not say where its voxels lie; save one of them too, or pass affine= to drr.read"
         ),
-        notes=notes,
+        notes=notes + voxels.notes,
     )
 
 

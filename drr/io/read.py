@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from drr.errors import ReadError, VolumeError
 from drr.io.inflate import DEFAULT_LIMIT, GZIP_MAGIC, Inflater
 from drr.io.stored import Stored, check_spacing
+from drr.plausible import doubtful_size, has_no_geometry
 from drr.verdict import assess
 from drr.volume import Volume
 
@@ -40,6 +41,11 @@ FOREIGN = {
     b"\xfd7zXZ": "an xz archive",
     b"version https://git-lfs": "a Git LFS pointer, not the data it stands for",
 }
+
+IDENTITY = (
+    "The affine is the identity, as tools write that know no geometry: voxels were taken for cubes "
+    "of 1 mm, and if they are none, sizes and sides are wrong."
+)
 
 ACCEPTED = "NIfTI, MetaImage, NRRD, DICOM (folder, zip or file) and NumPy are read"
 
@@ -132,7 +138,11 @@ def read_described(
         raise ReadError(f"{path}: cannot be read ({error.strerror or error})") from None
     except MemoryError:
         raise ReadError(f"{path}: does not fit into this machine's memory") from None
-    volume = dataclasses.replace(volume, verdict=assess(volume))
+    verdict = assess(volume, not_hu=stored.not_hu)
+    verdict = dataclasses.replace(verdict, size=doubtful_size(volume))
+    if affine is None and not verdict.size and has_no_geometry(volume):
+        notes += (IDENTITY,)
+    volume = dataclasses.replace(volume, verdict=verdict, notes=notes)
     if stored.digests is not None and np.may_share_memory(volume.hu, stored.hu):
         # Made while the voxels came in; they hold for that memory, not for a reordered copy.
         vars(volume)["sha256"] = volume.digest_of(stored.digests)
