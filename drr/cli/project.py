@@ -262,6 +262,7 @@ def _project(
     """Yield, view after view, what was written of it."""
     from drr.fill import find_fill, with_notes
     from drr.io import read, write
+    from drr.plausible import refuse_doubtful
     from drr.preparation import prepare
     from drr.projector import project
     from drr.views import View
@@ -272,6 +273,7 @@ def _project(
     notes = [] if volume.verdict is None or volume.verdict.is_hu else [str(volume.verdict)]
     prepared: Volume | Prepared = volume
     if request.preparing is None:
+        refuse_doubtful(volume, request.projecting["accept"])
         fill = find_fill(volume.hu)
         notes += with_notes(volume, fill, "the published recipe projects it").notes
     else:
