@@ -168,7 +168,7 @@ def _to_hu(
             hu = _rescaled(path, volume.hu, factor, offset)
         except ReadError:
             continue
-        after = assess(hu)
+        after = dataclasses.replace(assess(hu), size=verdict.size)
         # A head has no lung to tell by: where the values decide nothing, the blank header does.
         undecided = blank and verdict.kind != "double-rescaled" and not after.is_hu
         if after.is_hu or (undecided and verdict.offset == 0):

@@ -255,6 +255,7 @@ def make(
     DRRError
         For a CT that is missing, damaged, or cannot be projected as asked.
     """
+    from drr.fill import find_fill, with_notes
     from drr.io.read import read
     from drr.looks import find_look
     from drr.preparation import prepare
@@ -274,9 +275,16 @@ def make(
     if volume.verdict is not None and not volume.verdict.is_hu:
         notes.append(str(volume.verdict))
     ready: Volume | Prepared = volume
-    if configuration.look != "drr-rate":
-        beyond = find_look(configuration.look).beyond
-        ready = prepare(volume, clean=configuration.clean, beyond=beyond, threads=threads)
+    if configuration.look == "drr-rate":
+        notes += with_notes(volume, find_fill(volume.hu), "the published recipe projects it").notes
+    else:
+        ready = prepare(
+            volume,
+            clean=configuration.clean,
+            beyond=find_look(configuration.look).beyond,
+            accept=configuration.accept,
+            threads=threads,
+        )
         notes += ready.notes
     clock.lap("prepare")
     views = {}
@@ -339,7 +347,12 @@ def _projections(
     from drr.projector import project
 
     c = configuration
-    options: dict[str, Any] = {"look": c.look, "threads": threads, "backend": c.backend}
+    options: dict[str, Any] = {
+        "look": c.look,
+        "accept": c.accept,
+        "threads": threads,
+        "backend": c.backend,
+    }
     if c.look != "drr-rate":
         options |= {
             "attenuation": c.attenuation,

@@ -21,6 +21,7 @@ from drr.datasets.identifying import identifying
 from drr.datasets.schema import SCHEMA_VERSION, DatasetError
 from drr.geometry import Geometry
 from drr.looks import attenuation_from_dict, check_look
+from drr.plausible import check_accept
 from drr.views import View, parse_view
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Configuration:
         As `drr.project` takes them.
     clean
         Whether couch, blanket and padding become air.
+    accept
+        What is taken although it is implausible: `values` that are not HU, a `size` of no patient.
     display
         Fields of a `Window` in place of the look's display, and its `invert`.
     policy
@@ -89,6 +92,7 @@ class Configuration:
     backend: str = "cpu"
     anti_aliasing: bool = True
     clean: bool = True
+    accept: tuple[str, ...] = ()
     display: Mapping[str, Any] = dataclass_field(default_factory=dict)
     policy: Policy | None = None
     seed: int = 0
@@ -130,6 +134,7 @@ class Configuration:
         object.__setattr__(self, "view_names", names)
         # The one that runs, not `auto`: it belongs to what the images are.
         object.__setattr__(self, "backend", choose_backend(self.backend))
+        object.__setattr__(self, "accept", check_accept(self.accept))
         object.__setattr__(self, "display", dict(self.display))
         if self.line_integrals not in QUANTITIES:
             near = difflib.get_close_matches(str(self.line_integrals), QUANTITIES, n=1)
@@ -173,6 +178,7 @@ class Configuration:
         plain["views"] = [view if isinstance(view, str) else view.to_dict() for view in self.views]
         return plain | {
             "view_names": list(self.view_names),
+            "accept": list(self.accept),
             "display": dict(self.display),
             "masks": list(self.masks),
         }
@@ -195,6 +201,7 @@ class Configuration:
         options = dict(values)
         options["views"] = tuple(_view_from(view) for view in options.get("views", ("pa",)))
         options["view_names"] = tuple(options.get("view_names", ()))
+        options["accept"] = tuple(options.get("accept", ()))
         options["masks"] = tuple(options.get("masks", ()))
         if options.get("attenuation") is not None:
             options["attenuation"] = attenuation_from_dict(options["attenuation"])

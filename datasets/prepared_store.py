@@ -59,6 +59,7 @@ from drr.extension import Extension
 from drr.io.atomic import place_folder, remove_remains, temporary_path, write_files
 from drr.io.lock import locked
 from drr.masks import check_mask
+from drr.plausible import Accept, check_accept
 from drr.preparation import Prepared, prepare
 from drr.volume import Volume
 
@@ -211,6 +212,7 @@ def prepare_store(
     spacing: float | None = None,
     clean: bool = True,
     beyond: bool = True,
+    accept: Accept = (),
     read: Read | None = None,
     threads: int | None = None,
     key: str | Path | None = None,
@@ -228,7 +230,7 @@ def prepare_store(
     spacing
         mm: voxels are averaged in whole blocks up to about this size. As they are by default.
         Views of 224 pixels see little below 1.5 mm.
-    clean, beyond
+    clean, beyond, accept
         As `drr.preparation.prepare` takes them.
     read
         Gives a study's scan and its segmentation (or None); by default they are read from files.
@@ -252,7 +254,13 @@ def prepare_store(
             f"spacing is mm above zero, from {FINEST_MM:g} to {COARSEST_MM:g}, got {spacing!r}"
         )
     folder = Path(folder)
-    options = {"spacing": spacing, "clean": bool(clean), "beyond": bool(beyond)}
+    accepted = check_accept(accept)
+    options = {
+        "spacing": spacing,
+        "clean": bool(clean),
+        "beyond": bool(beyond),
+        "accept": list(accepted),
+    }
     secret = _secret(cohort, folder, key)
     if secret is not None:
         cohort = pseudonymised(cohort, secret)
@@ -284,7 +292,11 @@ def _prepare_all(
                 known = None if origin is None else origin.note()
                 volume, mask = read(study) if read else _read(study, cohort.root)
                 ready = prepare(
-                    volume, clean=options["clean"], beyond=options["beyond"], threads=threads
+                    volume,
+                    clean=options["clean"],
+                    beyond=options["beyond"],
+                    accept=options["accept"],
+                    threads=threads,
                 )
                 if mask is not None:
                     check_mask(mask, volume)

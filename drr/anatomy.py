@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import VolumeError
+from drr.fill import without_fill
 from drr.kernels.cpu.block_means import block_means
 from drr.kernels.cpu.threads import available_cpus, each
 from drr.kernels.morphology import Mask, components, dilate, erode, outermost, shadow
@@ -244,6 +245,7 @@ class Body:
 def find_body(volume: Volume, *, threads: int | None = None) -> Body:
     """The first half of `find_anatomy`."""
     p = ANATOMY_PARAMETERS
+    volume = without_fill(volume)
     threads = threads or available_cpus()
     spacing = volume.spacing[::-1]
     scale = _scale(volume.shape, spacing)

@@ -20,6 +20,7 @@ from drr.extension import (
     margins,
     repeated,
 )
+from drr.fill import FILL_PARAMETERS, without_fill
 from drr.kernels.cpu.cut import cut, kept_box
 from drr.kernels.cpu.kept import Kept, keep
 from drr.kernels.cpu.parts import Parts, Repeated, Side
@@ -44,8 +45,10 @@ CLEANUP_PARAMETERS = {
     **{f"anatomy_{key}": value for key, value in ANATOMY_PARAMETERS.items()},
     **{f"{key}_hu": value for key, value in _CUT.items()},
     **_TOGETHER_MM,
+    **{f"fill_{key}": value for key, value in FILL_PARAMETERS.items()},
 }
-"""Thresholds (HU) and lengths of the clean-up, for records; see `drr.kernels.cpu.cut`."""
+"""Thresholds (HU) and lengths of the clean-up, for records; see `drr.kernels.cpu.cut` and
+`drr.fill`."""
 
 
 def clean(
@@ -57,7 +60,7 @@ def clean(
     crop: bool = False,
     threads: int | None = None,
 ) -> Volume:
-    """Replace everything outside the patient by air (-1000 HU).
+    """Replace everything outside the patient by air (-1000 HU), fill (`drr.fill`) included.
 
     Inside the body nothing is touched or clamped. The skin is kept to the voxel, with its partial
     volume; a couch or blanket that lies against it is told apart where the HU rise again beyond
@@ -90,6 +93,7 @@ def clean(
     VolumeError
         When the anatomy is of another grid, or `out` cannot take the voxels.
     """
+    volume = without_fill(volume)
     if anatomy is None:
         anatomy = find_anatomy(volume, threads=threads)
     check_anatomy(volume, anatomy)

@@ -12,8 +12,10 @@ from drr.anatomy import Anatomy, find_body
 from drr.cleanup import clean_in_parts, keep_body
 from drr.coverage import Coverage, assess_coverage
 from drr.extension import Extension, Margins, extend, margins
+from drr.fill import find_fill, with_notes, without_fill
 from drr.framing import extension_needed, fit_to_lungs
 from drr.kernels.cpu.transpose import transposed_copy
+from drr.plausible import Accept, refuse_doubtful
 from drr.views import parse_view
 from drr.volume import Volume
 
@@ -36,7 +38,7 @@ class Prepared:
     Parameters
     ----------
     source
-        As read.
+        As read, with padding in place of fill (`drr.fill`).
     volume
         What is projected: of a cleaned scan only the body and what continues it, in parts that
         are put together, as a copy, for what needs one array.
@@ -78,6 +80,7 @@ def prepare(
     *,
     clean: bool = True,
     beyond: bool = True,
+    accept: Accept = (),
     threads: int | None = None,
 ) -> Prepared:
     """Find the patient in a volume and, by default, remove everything else.
@@ -91,10 +94,24 @@ def prepare(
     beyond
         Continue the scan beyond its ends, and beyond a field of view that cuts the body, as far
         as chest films of the standard views reach.
+    accept
+        What to take although it is implausible, of a volume that `drr.read` judged: `values` that
+        are not HU, a `size` that no patient has.
     threads
         CPU threads; all available ones by default.
+
+    Raises
+    ------
+    VolumeError
+        For a volume whose values or size are implausible and were not accepted.
     """
-    body = find_body(volume, threads=threads)
+    refuse_doubtful(volume, accept)
+    sha256 = volume.sha256
+    fill = find_fill(volume.hu)
+    scanned = without_fill(volume, fill)
+    # What clean-up is not to touch is projected as it is, but never taken for the body.
+    volume = scanned if clean else with_notes(volume, fill, "without clean-up it is projected")
+    body = find_body(scanned, threads=threads)
     found: list[tuple[Anatomy, Extension | None, Margins | None]] = []
 
     def find_chest() -> None:
@@ -118,7 +135,7 @@ def prepare(
         ready = extend(volume, anatomy, **extension.to_dict(), threads=threads)
     else:
         ready = volume
-    return Prepared(volume, ready, anatomy, clean, extension, volume.sha256)
+    return Prepared(scanned, ready, anatomy, clean, extension, sha256)
 
 
 def _standard_extension(volume: Volume, anatomy: Anatomy) -> Extension:

@@ -20,6 +20,7 @@ from drr.geometry import Geometry
 from drr.kernels.cpu.project import METHODS, QUALITIES
 from drr.looks import check_look, find_look
 from drr.masks import check_mask, thickness
+from drr.plausible import Accept, refuse_doubtful
 from drr.preparation import Prepared, prepare
 from drr.views import View, check_geometry, parse_view
 from drr.volume import Volume
@@ -99,6 +100,7 @@ def project(  # type: ignore[overload-overlap] # a str is also a sequence of str
     threads: int | None = ...,
     anti_aliasing: bool = ...,
     clean: bool = ...,
+    accept: Accept = ...,
     mask: Volume | None = ...,
 ) -> Projection: ...
 @overload
@@ -118,6 +120,7 @@ def project(
     threads: int | None = ...,
     anti_aliasing: bool = ...,
     clean: bool = ...,
+    accept: Accept = ...,
     mask: Volume | None = ...,
 ) -> list[Projection]: ...
 def project(
@@ -136,6 +139,7 @@ def project(
     threads: int | None = None,
     anti_aliasing: bool = True,
     clean: bool = True,
+    accept: Accept = (),
     mask: Volume | None = None,
 ) -> Projection | list[Projection]:
     """Project a CT volume.
@@ -180,6 +184,9 @@ def project(
         Whether a pixel larger than the voxels it sees is the mean of sub-pixel rays.
     clean
         Whether couch, blanket and padding become air first. Ignored for a prepared volume.
+    accept
+        What to take although it is implausible, of a volume that `drr.read` judged: `values` that
+        are not HU, a `size` that no patient has. Ignored for a prepared volume.
     mask
         Labels in the patient's frame, on any grid: each label's thickness is projected too.
 
@@ -197,6 +204,8 @@ def project(
         For an unknown method, quality or back-end, a preview by another method, no GPU or too
         little memory on it when it was asked for, a mask that is not of this patient, or a blank
         image.
+    VolumeError
+        For a volume whose values or size are implausible and were not accepted.
     """
     check_look(look)
     if method not in METHODS:
@@ -234,6 +243,7 @@ def project(
                 "the look 'drr-rate' is the published recipe, which takes a Volume as it was read "
                 "and settles everything else; leave the other options out"
             )
+        refuse_doubtful(volume, accept)
         published = [_published(volume, view, threads) for view in wanted]
         return published[0] if single else published
     parts = find_look(look)
@@ -243,7 +253,7 @@ def project(
     # Refuse bad names before the work starts.
     parsed = [view if isinstance(view, Geometry) else parse_view(view) for view in wanted]
     if isinstance(volume, Volume):
-        volume = prepare(volume, clean=clean, beyond=parts.beyond, threads=threads)
+        volume = prepare(volume, clean=clean, beyond=parts.beyond, accept=accept, threads=threads)
     if mask is not None:
         check_mask(mask, volume.source)
     if draw is not None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from drr.errors import VolumeError
 from drr.volume import Volume
 
-__all__ = ["Kind", "Verdict", "assess", "contradict"]
+__all__ = ["Kind", "Verdict", "assess"]
 
 Kind = Literal[
     "hu",
@@ -26,14 +26,17 @@ Kind = Literal[
     "labels",
     "mr-like",
     "constant",
+    "declared",
     "unclear",
-    "not-hu",
 ]
 
 SAMPLE = 2_000_000
 """Voxels looked at, about."""
 
 _COUNTED = 1 << 18  # voxels at a time
+
+NORMALISED = 20
+"""Values that nowhere exceed this are normalised, by the standard deviation or a window."""
 
 ZERO = 32768  # place of value 0 in a histogram of int16
 
@@ -42,6 +45,7 @@ GAS = (-1050, -650)
 BETWEEN = (-500, -200)
 SOFT = (-150, 150)  # with fat
 MUSCLE = (-20, 150)  # without
+TYPICAL_MUSCLE = 50
 
 # What is added to HU by common mistakes. An intercept of -1024 or -1000 forgotten leaves the
 # values that much too high, applied twice that much too low; -8192 is some scanners' intercept
@@ -60,8 +64,9 @@ class Verdict:
     ----------
     kind
         `hu`; `double-rescaled` or `not-rescaled` (HU shifted by `offset`); `picture` (8-bit
-        grey values); `labels` (a segmentation); `mr-like` (not negative, no CT scale);
-        `constant`; `unclear`; `not-hu` (the file says that they are something else).
+        grey values); `labels` (a segmentation, or normalised values); `mr-like` (not negative,
+        no CT scale); `constant`; `declared` (the file says that they are something else);
+        `unclear`.
     is_hu
         Whether projecting the values as they are makes sense.
     padding
@@ -70,6 +75,9 @@ class Verdict:
         What to add to the values to make them HU; 0 unless the kind is a shift.
     summary, advice
         A sentence on what was seen, and one on what to do (empty when there is nothing to do).
+    size
+        What is implausible about the size of a volume that was read, and what to do; empty where
+        nothing is.
     """
 
     kind: Kind
@@ -78,6 +86,12 @@ class Verdict:
     offset: int
     summary: str
     advice: str
+    size: str = ""
+
+    @property
+    def doubt(self) -> str:
+        """Why the values are certainly no HU, and what to do; empty where they may be."""
+        return "" if self.is_hu or self.kind == "unclear" else str(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -87,13 +101,15 @@ class Verdict:
         return f"{self.summary} {self.advice}".strip()
 
 
-def assess(volume: Volume | NDArray[Any]) -> Verdict:
+def assess(volume: Volume | NDArray[Any], *, not_hu: str = "") -> Verdict:
     """Judge a volume's values from a sample of about two million voxels.
 
     Parameters
     ----------
     volume
         A `Volume`, or its `(nz, ny, nx)` int16 array.
+    not_hu
+        What the file itself says the values are, as a clause, where that is not HU.
 
     Raises
     ------
@@ -105,6 +121,20 @@ def assess(volume: Volume | NDArray[Any]) -> Verdict:
         raise VolumeError(
             f"a verdict needs a three-dimensional int16 volume, not {hu.dtype} of shape {hu.shape}"
         )
+    verdict = _of_values(hu)
+    if not not_hu:
+        return verdict
+    return replace(
+        verdict,
+        kind="declared",
+        is_hu=False,
+        offset=0,
+        summary=f"The file says that its values are no HU: {not_hu}.",
+        advice="Read the CT that it was computed from instead.",
+    )
+
+
+def _of_values(hu: NDArray[np.int16]) -> Verdict:
     sample = _sample(hu)
     histogram = np.zeros(2 * ZERO, np.intp)
     # A few slices at a time: counting takes eight bytes a voxel.
@@ -119,7 +149,12 @@ def assess(volume: Volume | NDArray[Any]) -> Verdict:
     span = f"values from {low} to {high}"
     if low == high:
         return Verdict(
-            "constant", False, (), 0, f"Every voxel is {low}.", "There is nothing to project."
+            "constant",
+            False,
+            (),
+            0,
+            f"Every voxel is {low}, rounded to whole HU.",
+            "There is nothing to project; attenuation in 1/mm must become HU first.",
         )
     padding = _padding(histogram)
     body = histogram.astype(np.float64)
@@ -129,14 +164,13 @@ def assess(volume: Volume | NDArray[Any]) -> Verdict:
     shift = _shift(body)
     if shift is not None:
         return _ct(shift, body, padding, span)
-    if low >= -1 and (high <= 1 or _is_labels(sample)):
+    if (low >= -NORMALISED and high <= NORMALISED) or (low >= -1 and _is_labels(sample)):
         return Verdict(
             "labels",
             False,
             (),
             0,
-            f"A segmentation or a mask, or values normalised to 0-1: {len(values)} different "
-            f"{span}.",
+            f"A segmentation or a mask, or normalised values: {len(values)} different {span}.",
             "Read the CT that it belongs to instead.",
         )
     if low >= 0 and high <= 255:
@@ -174,24 +208,6 @@ def assess(volume: Volume | NDArray[Any]) -> Verdict:
         0,
         f"Not recognised as a CT of a body: {span}{_padding_text(padding)}.",
         "If this is not a test object, check that the values are HU (air -1000, water 0).",
-    )
-
-
-def contradict(verdict: Verdict, statement: str) -> Verdict:
-    """The verdict on values of which the file states that they are no HU, however they look.
-
-    Parameters
-    ----------
-    statement
-        A sentence on what the file says they are.
-    """
-    return replace(
-        verdict,
-        kind="not-hu",
-        is_hu=False,
-        offset=0,
-        summary=f"{statement} {verdict.summary}",
-        advice="Read the series of the same scan that is in HU.",
     )
 
 
@@ -253,8 +269,14 @@ def _shift(body: NDArray[np.float64]) -> int | None:
         return min(gas, soft) if between < 0.6 * soft and min(gas, soft) > 0.02 else 0.0
 
     shifts = [0, *(s for group in SHIFTS.values() for s in group)]
-    best = max(shifts, key=score)
-    return best if score(best) > 0 else None
+    scores = {shift: score(shift) for shift in shifts}
+    best = max(shifts, key=scores.__getitem__)
+    if scores[best] <= 0:
+        return None
+    # Windows tell 1000 from 1024 less well than muscle does.
+    near = [s for s in shifts if abs(s - best) < 100 and scores[s] > 0.9 * scores[best]]
+    off = {s: abs(_peak(body, (MUSCLE[0] + s, MUSCLE[1] + s)) - s - TYPICAL_MUSCLE) for s in near}
+    return min(near, key=off.__getitem__)
 
 
 def _is_labels(sample: NDArray[np.int16]) -> bool:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import VolumeError
 from drr.kernels.cpu.threads import available_cpus, run, split
+from drr.unusual import Unusual, settle
 
 if TYPE_CHECKING:
     from drr.kernels.cpu.parts import Parts
@@ -107,7 +108,8 @@ class Volume:
         ----------
         stored
             `(n2, n1, n0)` array of HU, slowest index first, any real dtype. Non-integer values
-            are rounded to the nearest even, values beyond int16 refused.
+            are rounded to the nearest even. What is not finite or beyond int16 is padding at the
+            edges, metal or a failed division where there is little of it, and refused otherwise.
         affine
             `(4, 4)`, maps the stored index `(i0, i1, i2, 1)` (fastest first) to LPS mm.
 
@@ -124,10 +126,13 @@ class Volume:
             )
         affine = check_affine(affine, name)
         axes, flips = nearest_lps_axes(affine)
-        hu = round_to_int16(values, name=name).transpose(axes)
+        found = Unusual()
+        hu = round_to_int16(values, found=found, name=name).transpose(axes)
         hu = hu[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+        hu = np.ascontiguousarray(hu)
+        notes = (*notes, *settle(hu, found, name=name))
         return cls(
-            hu=np.ascontiguousarray(hu),
+            hu=hu,
             affine=affine @ _index_map(axes, flips, values.shape),
             stored_axes=axes,
             stored_flips=flips,
@@ -203,6 +208,13 @@ class Volume:
             letters.append(negative if self.stored_flips[axis] else positive)
         return "".join(letters)
 
+    @property
+    def stored_affine(self) -> NDArray[np.float64]:
+        """`(4, 4)` file's own index (i0, i1, i2, 1) to LPS mm, as `affine` from `hu`'s index."""
+        shape = tuple(self.shape[self.stored_axes.index(axis)] for axis in range(3))
+        to_stored = _index_map(self.stored_axes, self.stored_flips, shape)
+        return np.asarray(self.affine @ np.linalg.inv(to_stored))
+
     def stored_order(self) -> NDArray[np.int16]:
         """View of `hu` in the file's own index order, slowest index first."""
         unflipped = self.hu[tuple(slice(None, None, -1 if f else 1) for f in self.stored_flips)]
@@ -277,25 +289,24 @@ def nearest_lps_axes(
     return axes, (flips[0], flips[1], flips[2])
 
 
-def round_to_int16(values: NDArray[Any], *, name: str = "volume") -> NDArray[np.int16]:
-    """HU as int16: rounded to the nearest even, refused beyond the range or when not finite."""
+def round_to_int16(
+    values: NDArray[Any], *, found: Unusual, name: str = "volume"
+) -> NDArray[np.int16]:
+    """HU as int16, rounded to the nearest even; what is not finite or beyond int16 is marked.
+
+    `drr.unusual.settle` decides what `found` is, once the voxels are in the patient's order.
+    """
     if values.dtype == np.int16:
         return values
     if values.dtype.kind not in "iufb":
         raise VolumeError(f"{name}: voxels of type {values.dtype} are not numbers on one scale")
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            bad = int(values.size - np.isfinite(values).sum())
-            raise VolumeError(
-                f"{name}: {bad} voxels are NaN or infinite; replace them (air is -1000) first"
-            )
-        values = np.rint(values)
     low, high = values.min(), values.max()
-    if low < INT16.min or high > INT16.max:
-        raise VolumeError(
-            f"{name}: values from {low} to {high} do not fit int16, so they are not HU; "
-            "check rescale slope and intercept"
-        )
+    if not (low >= INT16.min and high <= INT16.max):  # NaN compares with nothing
+        span = 2.0 ** (8 * values.itemsize) if values.dtype.kind == "u" else None
+        values = values.astype(np.float64)
+        found.mark(values, span=span)
+    if values.dtype.kind == "f":
+        values = np.rint(values)
     return values.astype(np.int16)
 
 

@@ -421,14 +421,60 @@ def test_missing_ct(ct: Path) -> None:
     assert "nowhere.nii: no such file" in refused("project", ct, "nowhere.nii", "-o", "out/")
 
 
-def test_values_that_are_no_hu_are_noted(ct: Path) -> None:
+def test_values_that_are_no_hu_are_refused_unless_accepted(ct: Path) -> None:
     import nibabel
 
     image = nibabel.load(ct)
     shifted = nibabel.Nifti1Image(image.get_fdata() + 1024, image.affine)
     nibabel.save(shifted, "shifted.nii.gz")
-    result = succeed("project", "shifted.nii.gz", *SMALL)
+    for more in ((), ("--look", "drr-rate"), ("--accept", "size")):
+        pixels = SMALL if "drr-rate" not in more else ()
+        result = run("project", "shifted.nii.gz", *pixels, *more)
+        assert result.exit_code == 2
+        assert "without their intercept" in result.stderr
+        assert "--accept values" in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert not list(Path().glob("shifted_*"))
+    result = succeed("project", "shifted.nii.gz", *SMALL, "--accept", "values")
     assert "without their intercept" in result.stderr
+    # What was made of it can be made again without saying so again.
+    succeed("project", "shifted.nii.gz", "--from", "shifted_pa.png.json", "-o", "again.png")
+    assert Path("again.png").read_bytes() == Path("shifted_pa.png").read_bytes()
+
+
+def test_a_size_of_no_patient_is_refused_unless_accepted(ct: Path) -> None:
+    import nibabel
+
+    image = nibabel.load(ct)
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), np.eye(4)), "identity.nii.gz")
+    result = run("project", "identity.nii.gz", *SMALL)
+    assert result.exit_code == 2
+    assert "affine is the identity" in result.stderr
+    assert "--accept size" in result.stderr
+    told = json.loads(succeed("inspect", "identity.nii.gz", "--json").stdout)
+    assert "identity" in told["verdict"]["size"]
+    succeed("project", "identity.nii.gz", *SMALL, "--accept", "size")
+
+
+def test_fill_is_said_and_left_out(ct: Path) -> None:
+    import nibabel
+
+    image = nibabel.load(ct)
+    values = np.asarray(image.dataobj).astype(np.int16)
+    values[:3] = 0
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), "filled.nii.gz")
+    values[:3] = -2048
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), "padded.nii.gz")
+    result = succeed("project", "filled.nii.gz", *SMALL)
+    assert "exactly 0 HU, so nothing was scanned there; it became air" in result.stderr
+    succeed("project", "padded.nii.gz", *SMALL)
+    filled, padded = (np.asarray(Image.open(f"{n}_pa.png")) for n in ("filled", "padded"))
+    np.testing.assert_array_equal(filled, padded)
+    result = succeed("project", "filled.nii.gz", *SMALL, "--no-clean", "-o", "left.png")
+    assert "without clean-up it is projected" in result.stderr
+    result = succeed("project", "filled.nii.gz", "--look", "drr-rate")
+    assert "the published recipe projects it" in result.stderr
+    assert "clean-up makes it air" in succeed("inspect", "filled.nii.gz").stdout
 
 
 def test_no_identifier_of_a_dicom_reaches_an_output(test_data: Path) -> None:

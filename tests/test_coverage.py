@@ -179,7 +179,8 @@ def test_real_scans(test_data: Path, name: str) -> None:
     assert coverage.arms == arms
     right, left, anterior, posterior = coverage.truncation
     if "3DCT" in name:
-        assert left > 0.9
+        # Fill of 0 HU along that side, up to a block wide, is no body.
+        assert left > 0.7
     else:
         assert 0 < left <= right < 0.2
         assert anterior == posterior == 0

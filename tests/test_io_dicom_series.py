@@ -345,7 +345,7 @@ def test_other_quantities_are_no_hu(
     for name, edit in (("all", None), ("one", one)):
         folder = save_series(tmp_path / name, pixels, edit=edit, RescaleType=kind)
         verdict = drr.read(folder).verdict
-        assert verdict.kind == "not-hu"
+        assert verdict.kind == "declared"
         assert not verdict.is_hu
         assert verdict.summary.startswith(f"The rescale type is {kind} ({meaning}), not HU.")
 
@@ -379,7 +379,7 @@ def test_empty_rescale_is_said(tmp_path: Path, pixels: np.ndarray) -> None:
 def test_rescale_types_of_hu(tmp_path: Path, pixels: np.ndarray, kind: str) -> None:
     folder = save_series(tmp_path / "scan", pixels, RescaleType=kind)
     assert reads(folder, pixels) == ""
-    assert drr.read(folder).verdict.kind != "not-hu"
+    assert drr.read(folder).verdict.kind != "declared"
 
 
 def test_an_unknown_rescale_type_is_said(tmp_path: Path, pixels: np.ndarray) -> None:

@@ -347,8 +347,12 @@ def test_truncated_plain_file(tmp_path: Path, data: np.ndarray, keep: int) -> No
 def test_not_finite(tmp_path: Path, bad: float) -> None:
     values = np.zeros((4, 4, 4), np.float32)
     values[1, 2, 3] = bad
-    with pytest.raises(ReadError, match="1 voxels of one slice are NaN or infinite"):
-        drr.read(save(tmp_path / "scan.nii", values))
+    volume = drr.read(save(tmp_path / "scan.nii", values))
+    assert any("NaN or infinite" in note for note in volume.notes)
+    assert not volume.hu.any()  # the mean of its neighbours
+    with pytest.raises(ReadError, match="all voxels are NaN or infinite") as error:
+        drr.read(save(tmp_path / "scan.nii", np.full_like(values, bad)))
+    one_line(error, tmp_path / "scan.nii")
 
 
 @pytest.mark.parametrize("value", [40000.0, -1e9, 1e300])

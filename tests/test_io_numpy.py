@@ -161,6 +161,10 @@ def test_not_finite(tmp_path: Path, hu: np.ndarray) -> None:
     values = hu.astype(np.float32)
     values[0, 0, 0] = np.inf
     np.save(tmp_path / "scan.npy", values)
+    volume = drr.read(tmp_path / "scan.npy", affine=np.eye(4))
+    assert any("NaN or infinite" in note for note in volume.notes)
+    values[:] = np.nan
+    np.save(tmp_path / "scan.npy", values)
     with pytest.raises(ReadError, match="NaN or infinite"):
         drr.read(tmp_path / "scan.npy", affine=np.eye(4))
 

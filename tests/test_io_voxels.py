@@ -147,7 +147,7 @@ def test_patient_order_is_what_a_volume_needs(
     volume = Volume.from_stored(target.hu, turned(axes, signs))
     assert np.shares_memory(volume.hu, target.hu)
     np.testing.assert_array_equal(volume.stored_order(), target.hu)
-    digests = target.voxels.digests
+    digests = target.finish("scan").digests
     assert (digests is not None) == (volume.stored_axes[0] == 0)
     if digests is not None:
         assert volume.digest_of(digests) == volume.sha256
@@ -334,9 +334,9 @@ def test_a_damaged_file_is_refused_or_harmless(tmp_path: Path, seed: int) -> Non
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-@pytest.mark.parametrize(("bad", "message"), [(np.nan, "NaN or infinite"), (1e6, "do not fit")])
+@pytest.mark.parametrize("bad", [np.nan, 1e6])
 def test_a_bad_value_anywhere_is_found(
-    tmp_path: Path, threads: int, suffix: str, bad: float, message: str
+    tmp_path: Path, threads: int, suffix: str, bad: float
 ) -> None:
     path = tmp_path / f"scan{suffix}"
     for place in (0, 200, 8 * 9 * 10 - 1):
@@ -344,7 +344,12 @@ def test_a_bad_value_anywhere_is_found(
         values.reshape(-1)[place] = bad
         raw = nifti(values, np.eye(4))
         path.write_bytes(gzip.compress(raw) if suffix == ".nii.gz" else raw)
-        with pytest.raises(ReadError, match=message) as error:
+        if np.isnan(bad):
+            volume = drr.read(path, threads=threads)
+            assert any(note.startswith("1 voxels") and "NaN" in note for note in volume.notes)
+            assert same_digest(volume)
+            continue
+        with pytest.raises(ReadError, match="do not fit") as error:
             drr.read(path, threads=threads)
         assert str(error.value).startswith(str(path))
 

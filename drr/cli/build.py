@@ -31,7 +31,7 @@ _SHARED = (
     *("views", "look", "geometry", "source_to_detector", "source_to_isocenter", "parallel"),
     *("detector", "field", "pixels", "viewed_from", "method", "backend", "no_clean"),
     *("no_anti_aliasing", "kev", "kvp", "detector_model", "exposure", "randomise", "seed"),
-    *("window", "curve", "invert", "keep_identifiers", "unlinkable"),
+    *("window", "curve", "invert", "keep_identifiers", "unlinkable", "accept"),
 )
 
 
@@ -276,6 +276,7 @@ def _plan(cohort: Cohort, options: Mapping[str, Any]) -> Plan:
         **{name: request.projecting[name] for name in taken if name in request.projecting},
         backend=options["backend"],
         clean=not options["no_clean"],
+        accept=options["accept"],
         display=request.display,
         policy=request.policy,
         seed=options["seed"] or 0,

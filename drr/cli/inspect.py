@@ -93,10 +93,13 @@ def describe(volume: Volume, kind: str) -> dict[str, Any]:
 
     from drr.anatomy import find_anatomy
     from drr.coverage import assess_coverage
+    from drr.fill import find_fill, with_notes, without_fill
 
+    fill = find_fill(volume.hu)
     covered = None
     if volume.verdict.is_hu:
-        covered = assess_coverage(volume, find_anatomy(volume)).to_dict()
+        scanned = without_fill(volume, fill)
+        covered = assess_coverage(scanned, find_anatomy(scanned)).to_dict()
     step = max(1, round((volume.hu.size / 4e6) ** (1 / 3)))
     sample = volume.hu[::step, ::step, ::step]
     quantiles = np.percentile(sample, PERCENTILES, method="nearest")
@@ -120,7 +123,7 @@ def describe(volume: Volume, kind: str) -> dict[str, Any]:
         "hu_percentiles": {str(p): int(q) for p, q in zip(PERCENTILES, quantiles, strict=True)},
         "verdict": volume.verdict.to_dict(),
         "coverage": covered,
-        "notes": list(volume.notes),
+        "notes": list(with_notes(volume, fill, "clean-up makes it air").notes),
     }
 
 
@@ -153,6 +156,8 @@ def _text(description: dict[str, Any]) -> str:
         ("values", quantiles),
         ("verdict", f"{d['verdict']['summary']} {d['verdict']['advice']}".strip()),
     ]
+    if d["verdict"]["size"]:
+        rows.append(("size", d["verdict"]["size"]))
     notes = list(d["notes"])
     if d["coverage"] is not None:
         rows.append(("region", f"{d['coverage']['region']}: {d['coverage']['reason']}"))

@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["DETECTOR_SIZE", "PIXELS", "WINDOW", "reading_options"]
+from drr.plausible import ACCEPTABLE
+
+__all__ = ["DETECTOR_SIZE", "PIXELS", "WINDOW", "accept_option", "reading_options"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -59,6 +61,13 @@ class _Window(_Numbers):
 
 DETECTOR_SIZE = _Numbers("HxW", float, "x", True, "350x430 (mm, height first) or 430")
 PIXELS = _Numbers("N|RxC", int, "x", True, "1024 or 833x1024 (rows first)")
+accept_option = click.option(
+    "--accept",
+    type=click.Choice(ACCEPTABLE),
+    multiple=True,
+    help="Take a CT although its values are not HU, or its size is no patient's. Repeatable.",
+)
+
 WINDOW = _Window("CENTER,WIDTH", float, ",", False, "'2.5,4' or 'auto'")
 """`auto` is the empty tuple."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from drr.cli.console import is_quiet, note, progress, quiet_option
+from drr.cli.options import accept_option
 
 __all__ = ["command"]
 
@@ -21,6 +22,7 @@ __all__ = ["command"]
 )
 @click.option("--no-clean", is_flag=True, help="Keep couch, blanket and padding.")
 @click.option("--no-beyond", is_flag=True, help="Do not continue scans beyond their ends.")
+@accept_option
 @click.option("--check", is_flag=True, help="SOURCE is a store: compare every file's digest.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [all]")
 @quiet_option
@@ -32,6 +34,7 @@ def command(
     key: Path | None,
     no_clean: bool,
     no_beyond: bool,
+    accept: tuple[str, ...],
     check: bool,
     threads: int | None,
 ) -> None:
@@ -66,6 +69,7 @@ def command(
             spacing=spacing,
             clean=not no_clean,
             beyond=not no_beyond,
+            accept=accept,
             threads=threads,
             key=key,
             advance=advance,

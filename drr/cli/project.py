@@ -13,7 +13,7 @@ import click
 
 from drr.cli.console import LONGEST_LINE, NO_MEMORY, failure, is_quiet, note, progress, quiet_option
 from drr.cli.inputs import CT, find_cts
-from drr.cli.options import DETECTOR_SIZE, PIXELS, WINDOW, reading_options
+from drr.cli.options import DETECTOR_SIZE, PIXELS, WINDOW, accept_option, reading_options
 from drr.cli.outputs import (
     SUFFIXES,
     Output,
@@ -166,6 +166,7 @@ BATCH = 8
 )
 @click.option("--series", metavar="S", help="Which series of a DICOM folder ('drr inspect').")
 @reading_options
+@accept_option
 @click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 @quiet_option
@@ -265,7 +266,9 @@ def _project(
     force: bool,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield, view after view, what was written of it."""
+    from drr.fill import find_fill, with_notes
     from drr.io import read, write
+    from drr.plausible import refuse_doubtful
     from drr.preparation import prepare
     from drr.projector import project
     from drr.views import View
@@ -274,16 +277,20 @@ def _project(
     as_the_scan = {**request.reading, "series": None}
     mask = None if mask_path is None else read(mask_path, **as_the_scan)
     volume = take()
-    verdict = [] if volume.verdict is None or volume.verdict.is_hu else [str(volume.verdict)]
+    notes = [] if volume.verdict is None or volume.verdict.is_hu else [str(volume.verdict)]
     prepared: Volume | Prepared = volume
-    if request.preparing is not None:
+    if request.preparing is None:
+        refuse_doubtful(volume, request.projecting["accept"])
+        fill = find_fill(volume.hu)
+        notes += with_notes(volume, fill, "the published recipe projects it").notes
+    else:
         prepared = prepare(volume, **request.preparing)
-        verdict += prepared.notes
+        notes += prepared.notes
         # A view that cannot be placed is refused before any image is made.
         for view in request.views:
             if isinstance(view, View):
                 view.place(prepared.anatomy)
-    for text in verdict:
+    for text in notes:
         note(f"{ct.name}: {text}")
     if request.record is not None:
         _check_input(prepared, request.record, ct)

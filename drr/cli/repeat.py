@@ -11,12 +11,15 @@ from click.core import ParameterSource
 
 from drr.cli.request import RECORDED_OPTIONS, Request, reading, writing
 from drr.errors import ReadError
+from drr.plausible import ACCEPTABLE
 
 __all__ = ["request_from_record"]
 
 
 def request_from_record(path: Path, options: Mapping[str, Any], context: click.Context) -> Request:
     """Everything as the record of an image says, so that the image can be made again.
+
+    Whatever the CT is was accepted when the image was made; that it is the same one is checked.
 
     Raises
     ------
@@ -53,7 +56,7 @@ def request_from_record(path: Path, options: Mapping[str, Any], context: click.C
             views=(name,),
             labels=(f"drr-rate_{name}",),
             preparing=None,
-            projecting={"look": "drr-rate", "threads": options["threads"]},
+            projecting={"look": "drr-rate", "accept": ACCEPTABLE, "threads": options["threads"]},
             display={},
             writing=as_written,
             reading=reading(options),
@@ -72,6 +75,7 @@ def request_from_record(path: Path, options: Mapping[str, Any], context: click.C
         preparing={
             "clean": projection["cleanup"] is not None,
             "beyond": projection["extension"] is not None,
+            "accept": ACCEPTABLE,
         },
         projecting={
             "look": projection["look"],

@@ -144,7 +144,11 @@ def request_from_options(options: Mapping[str, Any]) -> Request:
     return Request(
         views=(*named, *explicit),
         labels=tuple(labels),
-        preparing={"clean": not options["no_clean"], "beyond": find_look(look).beyond},
+        preparing={
+            "clean": not options["no_clean"],
+            "beyond": find_look(look).beyond,
+            "accept": options["accept"],
+        },
         projecting={
             "look": look,
             "attenuation": _attenuation(options),
@@ -182,7 +186,11 @@ def _published_recipe(options: Mapping[str, Any]) -> Request:
         views=names,
         labels=tuple(f"drr-rate_{name}" for name in names),
         preparing=None,
-        projecting={"look": "drr-rate", "threads": options["threads"]},
+        projecting={
+            "look": "drr-rate",
+            "accept": options["accept"],
+            "threads": options["threads"],
+        },
         display={"invert": True} if options["invert"] else {},
         writing=writing(options, bits=8, mark=False),
         reading=reading(options),

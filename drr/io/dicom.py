@@ -104,7 +104,8 @@ def _assemble(path: Path, frames: list[Frame], *, limit: int, threads: int | Non
     directions[:3, :3] = np.column_stack([plane.along_row, plane.along_column, normal])
     target = PatientOrder((len(frames), rows, columns), directions)
     notes = read_frames(path, frames, target, limit=limit, threads=threads)
-    hu, digests = target.voxels.hu, target.voxels.digests
+    voxels = target.finish(str(path))
+    hu, digests = voxels.hu, voxels.digests
     # Slices at one position are repeats or phases: only their pixels tell.
     keep, more = distinct(path, frames, hu, np.array([f.position @ normal for f in frames]))
     notes += more
@@ -203,10 +204,10 @@ def _value_notes(frame: Frame) -> tuple[str, ...]:
 
 
 def _rescale_type(frames: list[Frame]) -> tuple[str, tuple[str, ...]]:
-    """A sentence where the rescale type is known to be no HU, and a note where it is unknown."""
+    """A clause where the rescale type is known to be no HU, and a note where it is unknown."""
     for kind in {frame.rescale_type: None for frame in frames}:
         if kind in NOT_HU:
-            return f"The rescale type is {kind} ({NOT_HU[kind]}), not HU.", ()
+            return f"their rescale type is {kind} ({NOT_HU[kind]})", ()
         if kind not in AS_HU:
             return "", (f"The rescale type is {kind}, not HU; the verdict is on the values alone.",)
     return "", ()

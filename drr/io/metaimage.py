@@ -103,7 +103,8 @@ def read_metaimage(
             voxels, more = read_parts(parts, layout, limit=limit, threads=threads)
             more += tuple(beside.notes)
     label = f"MetaImage{' (zlib)' if layout.codec else ''}{unpacked.label}"
-    return Stored(voxels.hu, layout.affine, label, notes=notes + more, digests=voxels.digests)
+    notes += more + voxels.notes
+    return Stored(voxels.hu, layout.affine, label, notes=notes, digests=voxels.digests)
 
 
 def _header(lines: HeaderLines, name: str) -> tuple[dict[str, str], list[str]]:

@@ -83,6 +83,7 @@ def read_nifti(path: Path, *, limit: int, threads: int | None = None) -> Stored:
     kind = f"NIfTI-{version}{' pair' if paired else ''}{unpacked.label}"
     if (slope, intercept) != (1, 0):
         notes += (f"The header's slope {slope:g} and intercept {intercept:g} were applied.",)
+    notes += voxels.notes
     return Stored(voxels.hu, affine, kind, no_affine=why_not, notes=notes, digests=voxels.digests)
 
 

@@ -104,7 +104,7 @@ def read_nrrd(
         placed.affine,
         f"NRRD{encoding}{unpacked.label}",
         no_affine=placed.why_not,
-        notes=notes + more,
+        notes=notes + more + voxels.notes,
         digests=voxels.digests,
     )
 

@@ -39,6 +39,7 @@ def read_npy(path: Path, *, limit: int, threads: int | None = None) -> Stored:
         voxels.hu,
         None,
         f"NumPy array{unpacked.label}",
+        notes=voxels.notes,
         digests=voxels.digests,
         no_affine=(
             "a bare array does not say where its voxels lie; save it with "
@@ -77,7 +78,7 @@ def read_npz(path: Path, *, limit: int, threads: int | None = None) -> Stored:
             "holds neither 'affine' (4x4, index to LPS mm) nor 'spacing' (x, y, z in mm), so it "
             "does not say where its voxels lie; save one of them too, or pass affine= to drr.read"
         ),
-        notes=notes,
+        notes=notes + voxels.notes,
     )
 
 
@@ -225,7 +226,7 @@ def _read_array(
     if affine is not None and affine.shape == (4, 4):
         affine = affine[:, [2, 1, 0, 3]]
     turned = read_hu([source], (n0, n1, n2), dtype, affine=affine, name=name, threads=threads)
-    return Voxels(turned.hu.transpose(), turned.digests)
+    return Voxels(turned.hu.transpose(), turned.digests, turned.notes)
 
 
 def _squeeze(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:

@@ -18,13 +18,19 @@ from drr.errors import DRRError, ReadError, VolumeError, printable
 from drr.io.formats import find_format
 from drr.io.inflate import DEFAULT_LIMIT
 from drr.io.stored import Stored, check_spacing
-from drr.verdict import assess, contradict
+from drr.plausible import doubtful_size, has_no_geometry
+from drr.verdict import assess
 from drr.volume import Volume
 
 if TYPE_CHECKING:
     from drr.io.dicom_series import Series
 
 __all__ = ["read", "read_described", "series_in"]
+
+IDENTITY = (
+    "The affine is the identity, as tools write that know no geometry: voxels were taken for cubes "
+    "of 1 mm, and if they are none, sizes and sides are wrong."
+)
 
 
 def read(
@@ -130,9 +136,10 @@ def read_described(
         raise ReadError(f"{path}: cannot be read ({error.strerror or error})") from None
     except MemoryError:
         raise ReadError(f"{path}: does not fit into this machine's memory") from None
-    verdict = assess(volume)
-    if stored.not_hu:
-        verdict = contradict(verdict, stored.not_hu)
+    verdict = assess(volume, not_hu=stored.not_hu)
+    verdict = dataclasses.replace(verdict, size=doubtful_size(volume))
+    if affine is None and not verdict.size and has_no_geometry(volume):
+        volume = dataclasses.replace(volume, notes=(*volume.notes, IDENTITY))
     volume = dataclasses.replace(volume, verdict=verdict)
     if stored.digests is not None and np.may_share_memory(volume.hu, stored.hu):
         # Made while the voxels came in; they hold for that memory, not for a reordered copy.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from drr.errors import ReadError, printable
 from drr.io.inflate import gibibytes
+from drr.unusual import Unusual
 
 __all__ = [
     "Stored",
@@ -52,7 +53,8 @@ class Stored:
     digests
         As in `drr.io.voxels.Voxels`, of `hu`.
     not_hu
-        A sentence where the file says that its values are no HU but something else.
+        What the file itself says its values are, as a clause, where that is not HU: `their
+        rescale type is MGML (mg/ml of a material)`.
     """
 
     hu: NDArray[np.int16]
@@ -109,16 +111,28 @@ def check_size(
 
 
 def rescale(
-    stored: NDArray[Any], slope: float, intercept: float, *, out: NDArray[np.int16], name: str
+    stored: NDArray[Any],
+    slope: float,
+    intercept: float,
+    *,
+    out: NDArray[np.int16],
+    name: str,
+    found: Unusual | None = None,
 ) -> None:
     """`out = slope * stored + intercept`, rounded to the nearest even.
 
     Integers with an integer slope and intercept stay integers throughout.
 
+    Parameters
+    ----------
+    found
+        Takes what is not finite and what is beyond int16, for `drr.unusual.settle` to decide;
+        without it that is refused.
+
     Raises
     ------
     ReadError
-        For NaN or infinite values and for HU beyond int16.
+        For a slope or intercept that makes no HU, and without `found` for such values.
     """
     if slope == 0 or not (math.isfinite(slope) and math.isfinite(intercept)):
         raise ReadError(
@@ -126,29 +140,30 @@ def rescale(
             "repair the header first"
         )
     if stored.dtype.kind in "iub" and float(slope).is_integer() and float(intercept).is_integer():
-        slope, intercept = int(slope), int(intercept)
-        ends = [slope * int(v) + intercept for v in (stored.min(), stored.max())]
-        _check_range(min(ends), max(ends), name)
-        # The result fits, so arithmetic modulo 2^16 is exact, whatever the stored width.
-        np.copyto(out, stored, casting="unsafe")
-        if slope != 1:
-            out *= _modulo(slope)
-        if intercept != 0:
-            out += _modulo(intercept)
-        return
+        whole, offset = int(slope), int(intercept)
+        ends = [whole * int(v) + offset for v in (stored.min(), stored.max())]
+        if min(ends) >= INT16.min and max(ends) <= INT16.max:
+            # The result fits, so arithmetic modulo 2^16 is exact, whatever the stored width.
+            np.copyto(out, stored, casting="unsafe")
+            if whole != 1:
+                out *= _modulo(whole)
+            if offset != 0:
+                out += _modulo(offset)
+            return
     values = stored.astype(np.float64)
     if slope != 1:
         values *= slope
     if intercept != 0:
         values += intercept
     low, high = values.min(), values.max()
-    if not (math.isfinite(low) and math.isfinite(high)):
-        bad = int(values.size - np.isfinite(values).sum())
-        raise ReadError(
-            f"{name}: {bad} voxels of one slice are NaN or infinite; "
-            "replace them (air is -1000) first"
-        )
-    _check_range(np.rint(low), np.rint(high), name)
+    if not (low >= INT16.min - 0.5 and high < INT16.max + 0.5):  # NaN compares with nothing
+        if found is None:
+            raise ReadError(
+                f"{name}: values from {low:.6g} to {high:.6g} do not fit int16, so they are not "
+                "HU; check the rescale slope and intercept"
+            )
+        unsigned = stored.dtype.kind == "u"
+        found.mark(values, span=slope * 2.0 ** (8 * stored.itemsize) if unsigned else None)
     np.copyto(out, np.rint(values, out=values), casting="unsafe")
 
 
@@ -181,11 +196,3 @@ def check_spacing(affine: NDArray[np.float64], name: str) -> None:
 def _modulo(value: int) -> np.int16:
     wrapped: np.int16 = np.int16((value + 32768) % 65536 - 32768)
     return wrapped
-
-
-def _check_range(low: float, high: float, name: str) -> None:
-    if low < INT16.min or high > INT16.max:
-        raise ReadError(
-            f"{name}: values from {low:.6g} to {high:.6g} do not fit int16, so they are not HU; "
-            "check the rescale slope and intercept"
-        )

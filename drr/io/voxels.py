@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from drr.errors import ReadError, VolumeError
 from drr.io.stored import rescale
 from drr.kernels.cpu.threads import available_cpus, run
+from drr.unusual import Unusual, settle
 from drr.volume import check_affine, nearest_lps_axes, slice_digest
 
 __all__ = ["Mapped", "PatientOrder", "Stream", "Voxels", "read_hu"]
@@ -62,11 +63,14 @@ class Voxels:
         `(n2, n1, n0)` int16 in the file's index order; its memory may run otherwise.
     digests
         `drr.volume.slice_digest` of each slice along the first axis of that memory; None where
-        slices of the file are not slices of the memory.
+        slices of the file are not slices of the memory, or voxels changed after all were read.
+    notes
+        What was done with numbers that are no HU, see `drr.unusual`.
     """
 
     hu: NDArray[np.int16]
     digests: tuple[bytes, ...] | None
+    notes: tuple[str, ...] = ()
 
 
 class PatientOrder:
@@ -79,6 +83,11 @@ class PatientOrder:
     affine
         `(4, 4)`, index `(i0, i1, i2, 1)` to LPS; only its directions matter. None, or an affine
         that is none, leaves the file's order.
+
+    Attributes
+    ----------
+    found
+        Takes the numbers that are no HU, while the array is filled.
     """
 
     def __init__(self, shape: tuple[int, int, int], affine: ArrayLike | None) -> None:
@@ -92,20 +101,25 @@ class PatientOrder:
         self.hu: NDArray[np.int16] = unflipped.transpose(np.argsort(axes))
         self._memory = memory
         self._reversed = flips[0]
-        self._found: list[bytes] | None = [b""] * shape[0] if axes[0] == 0 else None
+        self.found = Unusual()
+        self._digests: list[bytes] | None = [b""] * shape[0] if axes[0] == 0 else None
 
     def digest(self, start: int, stop: int) -> None:
         """Digest the file's slices from `start` to `stop`, which must be complete."""
-        if self._found is None:
+        if self._digests is None:
             return
         for place in range(start, stop):
-            z = len(self._found) - 1 - place if self._reversed else place
-            self._found[z] = slice_digest(self._memory[z])
+            z = len(self._digests) - 1 - place if self._reversed else place
+            self._digests[z] = slice_digest(self._memory[z])
 
-    @property
-    def voxels(self) -> Voxels:
-        """What was filled in."""
-        return Voxels(self.hu, None if self._found is None else tuple(self._found))
+    def finish(self, name: str) -> Voxels:
+        """What was filled in, once all is; `ReadError` for numbers that cannot be HU."""
+        try:
+            notes = settle(self._memory, self.found, name=name)
+        except VolumeError as error:
+            raise ReadError(str(error)) from None
+        digests = None if self._digests is None or self.found else tuple(self._digests)
+        return Voxels(self.hu, digests, notes)
 
 
 def read_hu(
@@ -157,7 +171,7 @@ def read_hu(
             work.map(source, part * share, share)
         else:
             work.stream(source, part * share, share)
-    return target.voxels
+    return target.finish(name)
 
 
 class _Work:
@@ -235,7 +249,14 @@ class _Work:
             values = np.empty(block.shape, np.int16)
             with np.errstate(all="ignore"):  # what rescale refuses need not be warned of too
                 for stored, out in zip(block, values, strict=True):
-                    rescale(stored, self.slope, self.intercept, out=out, name=self.name)
+                    rescale(
+                        stored,
+                        self.slope,
+                        self.intercept,
+                        out=out,
+                        name=self.name,
+                        found=self.target.found,
+                    )
             block = values
         np.copyto(self.target.hu[start : start + len(block)], block)
         self.target.digest(start, start + len(block))
