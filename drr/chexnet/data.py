@@ -36,6 +36,7 @@ __all__ = [
     "class_weights",
     "fold_images",
     "open_data",
+    "plain",
     "plain_errors",
     "targets",
     "training_parts",
@@ -142,10 +143,19 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except DRRError as error:
-        lines = str(error).rstrip().splitlines()
-        if not lines or not lines[0].startswith("Caught "):
+        better = plain(error)
+        if better is error:
             raise
-        raise type(error)(lines[-1].partition(": ")[2] or lines[-1]) from None
+        raise better from None
+
+
+def plain(error: BaseException) -> BaseException:
+    """An error without the traceback that torch puts into the text of a loader worker's."""
+    text = str(error.args[0]).rstrip() if error.args else ""
+    if not isinstance(error, DRRError) or not text.startswith("Caught "):
+        return error
+    last = text.splitlines()[-1]
+    return type(error)(last.partition(": ")[2] or last)
 
 
 def open_data(data: str | Path, **options: Any) -> Samples:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
@@ -32,14 +31,22 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "monitor": ("loss", "auroc"),
     "precision": ("32-true", "16-mixed", "bf16-mixed"),
 }
-_WHOLE = {"image_size": 32, "batch_size": 1, "epochs": 1, "patience": 0, "folds": 2, "seed": 0}
+_WHOLE = {
+    "image_size": (32, 4096),
+    "batch_size": (1, 65536),
+    "epochs": (1, 1_000_000),
+    "patience": (0, 1_000_000),
+    "folds": (2, 1_000_000),
+    # What NumPy's older generators take, and published recipes use.
+    "seed": (0, 2**32 - 1),
+}
 _NUMBERS = {
     "flip": (0.0, 1.0),
     "learning_rate": (1e-9, 10.0),
     "epsilon": (1e-16, 1.0),
     "weight_decay": (0.0, 1.0),
-    "warm_up_epochs": (0.0, math.inf),
-    "gradient_clip": (0.0, math.inf),
+    "warm_up_epochs": (0.0, 1e6),
+    "gradient_clip": (0.0, 1e9),
     "projected_fraction": (0.0, 1.0),
 }
 
@@ -152,10 +159,12 @@ class Recipe:
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 allowed = ", ".join(map(str, choices))
                 raise RecipeError(f"{key} must be one of {allowed}, got {value!r}{hint}")
-        for key, least in _WHOLE.items():
+        for key, (least, most) in _WHOLE.items():
             value = getattr(self, key)
-            if type(value) is not int or value < least:
-                raise RecipeError(f"{key} must be a whole number from {least} up, got {value!r}")
+            if type(value) is not int or not least <= value <= most:
+                raise RecipeError(
+                    f"{key} must be a whole number from {least} to {most}, got {value!r}"
+                )
         for key, (low, high) in _NUMBERS.items():
             object.__setattr__(self, key, _number(key, getattr(self, key), low, high))
         for key in ("crop_area", "betas"):
@@ -228,7 +237,7 @@ def find_recipe(source: str | Path | Recipe | Mapping[str, Any]) -> Recipe:
 
 
 def _number(key: str, value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        limit = f"from {low:g} up" if high == math.inf else f"from {low:g} to {high:g}"
-        raise RecipeError(f"{key} must be a number {limit}, got {value!r}")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
+        raise RecipeError(f"{key} must be a number from {low:g} to {high:g}, got {value!r}")
     return float(value)

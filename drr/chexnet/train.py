@@ -14,25 +14,29 @@ lives outside: so a training that was killed goes on as if it had not been.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import platform
+import signal
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import drr
-from drr.chexnet.data import Inputs, Parts, class_weights, plain_errors, targets, training_parts
+from drr.chexnet.data import Inputs, Parts, class_weights, targets, training_parts
+from drr.chexnet.devices import LOGGERS, find_devices, listening, quiet, telling
 from drr.chexnet.history import History, Row
 from drr.chexnet.model import DenseNet121, ModelError, initialise
 from drr.chexnet.recipe import Recipe, find_recipe
-from drr.chexnet.training import CHECKPOINT_VERSION, Keep, Training, TrainingError
+from drr.chexnet.training import CHECKPOINT_VERSION, RUN, Keep, Training, TrainingError
 from drr.datasets.loading import EpochSampler
-from drr.errors import MissingDependencyError, WriteError
-from drr.io.atomic import write_files
+from drr.documents import read_json
+from drr.errors import DocumentError, MissingDependencyError, WriteError
 
 try:
     import lightning.pytorch as pl
@@ -44,6 +48,9 @@ except ImportError:
     ) from None
 
 __all__ = ["TrainingError", "train"]
+
+MOST_WORKERS = 256
+MOST_RUN_BYTES = 1 << 28  # it names every patient of the validation fold
 
 
 def train(
@@ -58,7 +65,7 @@ def train(
     resume: bool = False,
     workers: int = 0,
     accelerator: str = "auto",
-    devices: int | str = "auto",
+    devices: int = 1,
     report: Callable[[Row, bool], object] = lambda *_: None,
     note: Callable[[str], object] = lambda _: None,
 ) -> History:
@@ -86,7 +93,8 @@ def train(
     workers
         Processes that load images.
     accelerator, devices
-        As Lightning takes them: `cpu`, `gpu`, `auto`; how many.
+        `cpu`, `gpu` or `auto`: a GPU where there is one. How many of them: each has a process, and
+        takes `batch_size` images in a step.
     report
         Called with the history's new row and whether it is the best.
     note
@@ -105,12 +113,18 @@ def train(
     """
     recipe = find_recipe(recipe)
     folder = Path(folder)
+    if type(workers) is not int or not 0 <= workers <= MOST_WORKERS:
+        raise TrainingError(f"workers is a number from 0 to {MOST_WORKERS}, got {workers!r}")
+    kind = find_devices(accelerator, devices)
     parts = training_parts(data, recipe, projected=projected, view=view, fold=fold)
+    _check_steps(len(parts.train), recipe, devices)
     for line in parts.notes:
         note(line)
+    if recipe.precision == "16-mixed" and kind == "cpu":
+        note("precision 16-mixed needs a GPU; bf16-mixed takes its place")
     labels = tuple(parts.valid.pathologies)
-    run = _run(data, recipe, parts, fold=fold, labels=labels, projected=projected)
-    checkpoint = _start(folder, run, resume=resume)
+    run = _run(data, recipe, parts, fold=fold, labels=labels, projected=projected, devices=devices)
+    checkpoint = _checkpoint(folder, run, resume=resume)
     torch.manual_seed(recipe.seed)
     extra = parts.valid[0]["image"].shape[0] - 1
     network = DenseNet121(len(labels), channels=recipe.channels + extra)
@@ -119,45 +133,87 @@ def train(
             note(f"{weights}: {line}")
     wanted = targets(parts.codes, recipe)
     module = Training(network, recipe, labels, class_weights(wanted, recipe))
-    done: list[Row] = []
     if checkpoint is not None:
-        done = _history(checkpoint, recipe, labels)
-        module.history.rows = list(done)
+        module.history.rows = _history(checkpoint, recipe, labels)
         stopped = recipe.patience and module.history.epochs_without_gain >= recipe.patience
-        if len(done) >= recipe.epochs or stopped:
-            note(f"{folder}: this training is finished after {len(done)} epochs")
+        if len(module.history.rows) >= recipe.epochs or stopped:
+            note(f"{folder}: this training is finished after {len(module.history.rows)} epochs")
             return module.history
-    sampler = EpochSampler(parts.train, seed=recipe.seed)
-    sampler.set_epoch(len(done))
-    random = _loader(
-        Inputs(parts.train, recipe, training=True), sampler, recipe.batch_size, workers
-    )
-    steady = _loader(
-        Inputs(parts.valid, recipe, training=False),
-        EpochSampler(parts.valid, shuffle=False),
-        recipe.batch_size,
-        workers,
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"(lightning|torch)\b.*")
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    loaders = _loaders(parts, recipe, workers, epoch=len(module.history.rows))
+    text = None if checkpoint else (json.dumps(run, indent=2) + "\n").encode()
+    with _made(folder):
+        if checkpoint is None:
+            (folder / RUN).unlink(missing_ok=True)
+        keep = Keep(folder, extra, report, text)
+        _fit(module, loaders, keep, checkpoint, kind=kind, devices=devices)
+    return module.history
+
+
+def _fit(
+    module: Training,
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],
+    keep: Keep,
+    checkpoint: Path | None,
+    *,
+    kind: str,
+    devices: int,
+) -> None:
+    """Train, in this process or in one for each of several devices."""
+    recipe = module.recipe
+    at_interrupt, port = signal.getsignal(signal.SIGINT), os.environ.get("MASTER_PORT")
+    levels = [(name, logging.getLogger(name).level) for name in LOGGERS]
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        quiet()
+        if devices > 1:
+            rows, report = module.history.rows, keep.report
+            sender = stack.enter_context(
+                listening(lambda row, best: (rows.append(row), report(row, best)))
+            )
+            keep = Keep(keep.folder, keep.extra, sender.row, keep.run, sender.error)
         trainer = pl.Trainer(
-            accelerator=accelerator,
+            accelerator=kind,
             devices=devices,
+            strategy="ddp_spawn" if devices > 1 else "auto",
             precision=recipe.precision,  # type: ignore[arg-type]
             max_epochs=recipe.epochs,
             gradient_clip_val=recipe.gradient_clip or None,
-            callbacks=[Keep(folder, extra, report)],
+            callbacks=[keep],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            default_root_dir=str(folder),
+            default_root_dir=str(keep.folder),
         )
-        with plain_errors():
-            trainer.fit(module, random, steady, ckpt_path=checkpoint)
-    return module.history
+        try:
+            with telling():
+                trainer.fit(module, *loaders, ckpt_path=checkpoint)
+        except SystemExit:
+            # Lightning makes this of Ctrl-C, and ignores it from then on.
+            raise KeyboardInterrupt from None
+        finally:
+            launcher: Any = trainer.strategy.launcher
+            if launcher is not None:
+                launcher.kill(signal.SIGTERM)
+            with contextlib.suppress(ValueError, TypeError):  # only the main thread may
+                signal.signal(signal.SIGINT, at_interrupt)
+            if port is None:
+                os.environ.pop("MASTER_PORT", None)
+            for name, level in levels:
+                logging.getLogger(name).setLevel(level)
+
+
+def _loaders(
+    parts: Parts, recipe: Recipe, workers: int, *, epoch: int
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Of the samples to learn from, from this epoch on, and of those for validation."""
+    sampler = EpochSampler(parts.train, seed=recipe.seed)
+    sampler.set_epoch(epoch)
+    steady = EpochSampler(parts.valid, shuffle=False)
+    return (
+        _loader(Inputs(parts.train, recipe, training=True), sampler, recipe.batch_size, workers),
+        _loader(Inputs(parts.valid, recipe, training=False), steady, recipe.batch_size, workers),
+    )
 
 
 def _loader(
@@ -181,6 +237,7 @@ def _run(
     fold: int,
     labels: tuple[str, ...],
     projected: str | Path | None,
+    devices: int,
 ) -> dict[str, Any]:
     """What a training is; one of another kind does not go on with it."""
     return {
@@ -188,6 +245,7 @@ def _run(
         "data": Path(data).name,
         "projected": None if projected is None else Path(projected).name,
         "fold": fold,
+        "devices": devices,
         "labels": list(labels),
         "train_samples": len(parts.train),
         "valid_samples": len(parts.valid),
@@ -201,36 +259,84 @@ def _run(
     }
 
 
-def _start(folder: Path, run: dict[str, Any], *, resume: bool) -> Path | None:
-    """Make the folder, or see that it is of the same training; the checkpoint to go on with."""
-    about, checkpoint = folder / "run.json", folder / "last.ckpt"
-    if about.exists() and not resume:
-        raise TrainingError(
-            f"{folder}: holds a training already; go on with it (--resume, resume=True) or choose "
-            "another folder"
-        )
-    if about.exists():
-        try:
-            before = json.loads(about.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{about}: cannot be read ({error})") from None
-        for key in run:
-            if key != "versions" and before.get(key) != run[key]:
-                what = _difference(before.get(key), run[key])
-                raise TrainingError(
-                    f"{folder}: holds a training with {key} {what}; choose another folder"
-                )
-        return checkpoint if checkpoint.exists() else None
+def _checkpoint(folder: Path, run: dict[str, Any], *, resume: bool) -> Path | None:
+    """The checkpoint to go on with in a folder of the same training; None in a new one.
+
+    A folder holds a training from its first whole epoch on. Without a checkpoint nothing was
+    learnt, and the command that left `run.json` alone may be given again, corrected.
+    """
+    about, checkpoint = folder / RUN, folder / "last.ckpt"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(os.scandir(folder)):
-            raise TrainingError(f"{folder}: is not empty; choose a new folder for a training")
+        rest = {path.name for path in folder.iterdir()} - {RUN} if folder.exists() else set()
     except OSError as error:
         raise WriteError(
             f"{folder}: cannot be written: {error.strerror or error}; choose another folder"
         ) from None
-    write_files({about: (json.dumps(run, indent=2) + "\n").encode()})
-    return None
+    if not rest:
+        return None
+    if not about.exists():
+        raise TrainingError(f"{folder}: is not empty; choose a new folder for a training")
+    if not resume:
+        raise TrainingError(
+            f"{folder}: holds a training already; go on with it (--resume, resume=True) or choose "
+            "another folder"
+        )
+    try:
+        before = read_json(about, most=MOST_RUN_BYTES)
+    except (OSError, DocumentError) as error:
+        raise TrainingError(f"{about}: cannot be read ({error})") from None
+    if not isinstance(before, dict):
+        raise TrainingError(f"{about}: does not say what this training is; choose another folder")
+    for key in run:
+        # Releases before there were several devices did not say how many.
+        found = before.get(key, 1 if key == "devices" else None)
+        if key != "versions" and found != run[key]:
+            what = _difference(found, run[key])
+            raise TrainingError(
+                f"{folder}: holds a training with {key} {what}; choose another folder"
+            )
+    return checkpoint if checkpoint.exists() else None
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder, which can be written to; where nothing was learnt it goes again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        _remove(missing)
+        raise WriteError(
+            f"{folder}: cannot be written: {error.strerror or error}; choose another folder"
+        ) from None
+    try:
+        yield
+    except BaseException:
+        _remove(missing)
+        raise
+
+
+def _remove(folders: list[Path]) -> None:
+    """Those that are empty, the innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _check_steps(samples: int, recipe: Recipe, devices: int) -> None:
+    """Refuse a step that batch normalisation cannot take: one image, shrunk to one pixel."""
+    side = recipe.image_size
+    for halve in (1, 1, 0, 0, 0):  # first layer, pooling, three transitions
+        side = (side + halve) // 2
+    own = -(-samples // devices)
+    if side == 1 and own % recipe.batch_size == 1 % recipe.batch_size:
+        raise TrainingError(
+            f"{own} images{' on each device' if devices > 1 else ''} in steps of "
+            f"{recipe.batch_size} leave one for the last, and one of {recipe.image_size} pixels "
+            "is too small to learn from alone; choose another batch_size, or image_size 64"
+        )
 
 
 def _difference(before: Any, now: Any) -> str:
@@ -249,6 +355,9 @@ def _history(path: Path, recipe: Recipe, labels: tuple[str, ...]) -> list[Row]:
         kind, found = own["version"], tuple(own["labels"])
         rows: list[Row] = list(own["history"])
         same = Recipe.from_dict(own["recipe"]) == recipe
+        for row in rows:
+            if not all(isinstance(k, str) and isinstance(v, int | float) for k, v in row.items()):
+                raise ValueError("its history is none")
     except Exception as error:  # whatever an unpickler meets
         raise ModelError(f"{path}: cannot be read as a checkpoint ({error})") from None
     if kind != CHECKPOINT_VERSION:

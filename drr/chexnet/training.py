@@ -30,9 +30,10 @@ except ImportError:
         "training needs PyTorch and Lightning; install them with: pip install 'drr-rate[train]'"
     ) from None
 
-__all__ = ["CHECKPOINT_VERSION", "Keep", "Training", "TrainingError"]
+__all__ = ["CHECKPOINT_VERSION", "RUN", "Keep", "Training", "TrainingError"]
 
 CHECKPOINT_VERSION = 1
+RUN = "run.json"
 
 
 class TrainingError(DRRError):
@@ -66,7 +67,7 @@ class Training(pl.LightningModule):
         self.history = History(recipe.monitor)
         self.register_buffer("weights", torch.from_numpy(weights), persistent=False)
         self._sums = [0.0, 0.0]
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         recipe = self.recipe
@@ -102,9 +103,15 @@ class Training(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self._seen = []
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Means and deviations of the last step are each process's own; the first one's are
+            # kept, so that those are what is judged.
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        self._seen.append((self.network(batch["input"]).float(), batch["target"]))
+        logits = self.network(batch["input"]).float()
+        self._seen.append((logits, batch["target"], batch["index"]))
 
     def loss(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the weighted binary cross-entropies of known labels, and how many there are."""
@@ -120,10 +127,13 @@ class Training(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         sums = self._everywhere(torch.tensor(self._sums, dtype=torch.float64)).reshape(-1, 2).sum(0)
-        logits, target = (torch.cat([seen[i] for seen in self._seen]) for i in (0, 1))
+        logits, target, index = (torch.cat([seen[i] for seen in self._seen]) for i in range(3))
         logits, target = (
             self._everywhere(values).reshape(-1, len(self.findings)) for values in (logits, target)
         )
+        # Processes have equally many: some samples are there twice, and count once.
+        own = np.unique(self._everywhere(index).reshape(-1).cpu().numpy(), return_index=True)[1]
+        logits, target = logits[own], target[own]
         total, count = self.loss(logits, target)
         row: Row = {
             "epoch": self.current_epoch,
@@ -157,10 +167,37 @@ class Training(pl.LightningModule):
 
 
 class Keep(Checkpoint):
-    """After every epoch: history, checkpoint, and the model where it is the best so far."""
+    """After every epoch: history, checkpoint, and the model where it is the best so far.
 
-    def __init__(self, folder: Path, extra: int, report: Callable[[Row, bool], object]) -> None:
+    Parameters
+    ----------
+    folder
+        For them.
+    extra
+        Channels of organs.
+    report
+        Called with every row of the history and whether it is the best.
+    run
+        What the training is, written before the first epoch's results; None where it is there.
+    failed
+        Called with the error of a training that ends with one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        extra: int,
+        report: Callable[[Row, bool], object],
+        run: bytes | None,
+        failed: Callable[[BaseException], object] = lambda _: None,
+    ) -> None:
         self.folder, self.extra, self.report = folder, extra, report
+        self.run, self.failed = run, failed
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self.failed(exception)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)
@@ -170,6 +207,9 @@ class Keep(Checkpoint):
         if trainer.is_global_zero:
             buffer = io.BytesIO()
             torch.save(content, buffer)
+            if self.run is not None:
+                write_files({self.folder / RUN: self.run})
+                self.run = None
             if best:
                 row = history.rows[-1]
                 model = Model(

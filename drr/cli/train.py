@@ -35,7 +35,8 @@ __all__ = ["command"]
               help="Processes that load images.")  # fmt: skip
 @click.option("--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto",
               show_default=True)  # fmt: skip
-@click.option("--devices", type=click.IntRange(1), help="How many GPUs.  [all]")
+@click.option("--devices", type=click.IntRange(1), default=1, show_default=True,
+              help="How many GPUs (or processors); each takes a batch in a step.")  # fmt: skip
 @quiet_option
 def command(
     data: Path,
@@ -53,7 +54,7 @@ def command(
     resume: bool,
     workers: int,
     accelerator: str,
-    devices: int | None,
+    devices: int,
 ) -> None:
     """Train a CheXNet on DATA: a file of 'drr build', or a store of 'drr prepare'.
 
@@ -98,7 +99,7 @@ def command(
         resume=resume,
         workers=workers,
         accelerator=accelerator,
-        devices="auto" if devices is None else devices,
+        devices=devices,
         report=report,
         note=note,
     )
