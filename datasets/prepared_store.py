@@ -24,7 +24,6 @@ import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +52,7 @@ from drr.extension import Extension
 from drr.io.atomic import write_files
 from drr.masks import check_mask
 from drr.preparation import Prepared, prepare
+from drr.sharing import kept_property
 from drr.volume import Volume
 
 __all__ = ["PreparedStore", "prepare_store"]
@@ -111,7 +111,7 @@ class PreparedStore:
         """Size of all files."""
         return sum(size for entry in self.entries for size, _ in entry.files.values())
 
-    @cached_property
+    @kept_property
     def codes(self) -> NDArray[np.int8]:
         """`(scans, labels)` int8 codes of `drr.datasets.labels`."""
         rows = [entry.labels for entry in self.entries]

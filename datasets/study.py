@@ -16,7 +16,6 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from drr.datasets.labels import CODES, UNKNOWN
 from drr.errors import DRRError
+from drr.sharing import kept_property
 
 if TYPE_CHECKING:
     from drr.volume import Volume
@@ -312,7 +312,7 @@ class Cohort:
         """Every patient once, in order of appearance."""
         return tuple(dict.fromkeys(study.patient for study in self.studies))
 
-    @cached_property
+    @kept_property
     def digest(self) -> str:
         """SHA-256 of everything but the root: the same plan gives the same digest anywhere."""
         text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=True)

@@ -395,6 +395,6 @@ def _place(view: View | Geometry, prepared: Prepared) -> Geometry:
 
 
 def _cpu() -> str:
-    import llvmlite.binding as llvm
+    from drr.kernels.cpu.native import cpu_name
 
-    return str(llvm.get_host_cpu_name())
+    return cpu_name()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.kernels.cpu.transpose import transposed_copy
 from drr.kernels.cpu.warp import warp
 from drr.kernels.rays import Rays
+from drr.sharing import kept_property
 
 __all__ = [
     "METHODS",
@@ -59,7 +59,7 @@ class Mapping:
     thresholds: NDArray[np.float32]
     slopes: NDArray[np.float32]
 
-    @cached_property
+    @kept_property
     def lowest(self) -> int:
         """The least value that attenuates, or the largest there is."""
         if self.thresholds.size:
