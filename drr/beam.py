@@ -137,7 +137,7 @@ class Beam:
 
         Returns
         -------
-        `(rows, columns)` float32, dimensionless.
+        `(rows, columns)` float32, dimensionless; none below zero where no thickness is.
 
         Raises
         ------
@@ -162,6 +162,8 @@ class Beam:
         for start in range(0, rest.size, _SUM_BLOCK):
             pixels = rest[start : start + _SUM_BLOCK]
             out[pixels] = self._sum(flat[:, pixels])
+        if thickness.min(initial=0) >= 0:
+            np.maximum(out, 0, out=out)  # next to nothing rounds to less
         return out.reshape(thickness.shape[1:])
 
     def _interpolate(
@@ -176,7 +178,7 @@ class Beam:
         np.greater(x, _NODES[0] - 1, out=beyond)
         beyond |= y > _NODES[1] - 1
         beyond |= thickness[2:].any(axis=0)
-        # Sharpening by the projector leaves thicknesses a little below zero: the table goes on.
+        # For thicknesses a little below zero the table goes on.
         i = np.clip(x, 0, _NODES[0] - 2).astype(np.intp)
         j = np.clip(y, 0, _NODES[1] - 2).astype(np.intp)
         x -= i

@@ -67,6 +67,11 @@ class Mapping:
         matter = np.flatnonzero(self.table)
         return int(matter[0]) - 32768 if matter.size else 32767
 
+    @kept_property
+    def never_negative(self) -> bool:
+        """Whether nothing attenuates less than nothing, and so no line integral is below zero."""
+        return bool(self.table.min() >= 0)
+
     @property
     def spares_air(self) -> bool:
         """Whether air, and what is less dense, attenuates nothing at all."""
@@ -287,7 +292,7 @@ def _shear_warp(
     source = np.array([*rays.source[order], rays.source[3]])
 
     def carry(start: int, stop: int) -> None:
-        for image, channel in zip(images, out, strict=True):
+        for mapping, image, channel in zip(mappings, images, out, strict=True):
             warp(
                 image.reshape(-1),
                 layout.columns,
@@ -311,6 +316,10 @@ def _shear_warp(
                 rays.shape[1],
                 channel.reshape(-1),
             )
+            # Cubic interpolation undershoots beside edges, and sums of hinges round: where the
+            # truth is not below zero, zero is nearer to it.
+            if mapping.never_negative:
+                np.maximum(channel[start:stop], 0, out=channel[start:stop])
 
     run(carry, split(rays.shape[0], threads), threads)
     return out
