@@ -88,6 +88,7 @@ def project(
     anti_aliasing: bool = True,
     threads: int | None = None,
     transposed: NDArray[np.int16] | None = None,
+    undershoot: bool = False,
 ) -> NDArray[np.float32]:
     """Line integrals of one view; `project_channels` of a single mapping.
 
@@ -104,6 +105,7 @@ def project(
         anti_aliasing=anti_aliasing,
         threads=threads,
         transposed=transposed,
+        undershoot=undershoot,
     )[0]
 
 
@@ -117,6 +119,7 @@ def project_channels(
     anti_aliasing: bool = True,
     threads: int | None = None,
     transposed: NDArray[np.int16] | None = None,
+    undershoot: bool = False,
 ) -> NDArray[np.float32]:
     """Line integrals of one view through several mappings of the same voxels.
 
@@ -143,10 +146,14 @@ def project_channels(
         Threads to use; all available CPUs by default.
     transposed
         `(nz, nx, ny)` copy of the volume (`transposed_copy`), for views along x.
+    undershoot
+        Whether what a shear-warp's cubic interpolation takes below zero, beside edges, stays so.
+        Sums over pixels need it, as overshoot on the other side of the edge stays, too.
 
     Returns
     -------
-    `(channels, rows, columns)` float32, dimensionless.
+    `(channels, rows, columns)` float32, dimensionless. Where no voxel attenuates less than
+    nothing, and there is no undershoot, none is below zero.
     """
     threads = available_cpus() if threads is None else threads
     sub = sub_pixels(volume.shape, rays) if anti_aliasing else (1, 1)
@@ -155,12 +162,16 @@ def project_channels(
         layout = plan(volume.shape, rays, sub=sub, slab=slab, apart=apart)
         if layout is not None:
             parts = _parts(volume, mappings, layout, transposed)
-            return _shear_warp(volume.shape, parts, mappings, rays, layout, sub, threads)
+            images = _shear_warp(volume.shape, parts, mappings, rays, layout, sub, threads)
+            for mapping, image in zip(mappings, images, strict=True):
+                # Sums of hinges round, too; where the truth is not below zero, zero is nearer.
+                if mapping.never_negative and not undershoot:
+                    np.maximum(image, 0, out=image)
+            return images
         # The source is inside the volume or the detector sees it edge-on: cast ray by ray.
         method = "joseph"
     voxels = volume.array if isinstance(volume, Parts) else volume
-    images = [_cast(voxels, mapping, rays, method, sub, threads) for mapping in mappings]
-    return np.stack(images)
+    return np.stack([_cast(voxels, m, rays, method, sub, threads) for m in mappings])
 
 
 def sub_pixels(volume_shape: tuple[int, ...], rays: Rays) -> tuple[int, int]:
@@ -292,7 +303,7 @@ def _shear_warp(
     source = np.array([*rays.source[order], rays.source[3]])
 
     def carry(start: int, stop: int) -> None:
-        for mapping, image, channel in zip(mappings, images, out, strict=True):
+        for image, channel in zip(images, out, strict=True):
             warp(
                 image.reshape(-1),
                 layout.columns,
@@ -316,10 +327,6 @@ def _shear_warp(
                 rays.shape[1],
                 channel.reshape(-1),
             )
-            # Cubic interpolation undershoots beside edges, and sums of hinges round: where the
-            # truth is not below zero, zero is nearer to it.
-            if mapping.never_negative:
-                np.maximum(channel[start:stop], 0, out=channel[start:stop])
 
     run(carry, split(rays.shape[0], threads), threads)
     return out
