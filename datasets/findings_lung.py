@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +20,7 @@ from drr.datasets.phantom_paint import WIDTH, Grid, Rows, ellipsoid, tube
 from drr.datasets.phantom_torso import Torso
 from drr.datasets.phantom_vessels import vessels
 from drr.kernels.cpu.jit import jit
+from drr.sharing import kept_property
 
 if TYPE_CHECKING:
     from drr.datasets.findings import Finding
@@ -46,7 +46,7 @@ class Points:
     j: NDArray[np.intp]
     i: NDArray[np.intp]
 
-    @cached_property
+    @kept_property
     def at(self) -> Floats:
         """`(n, 3)` mm."""
         x, y, z = self.grid.axes()

@@ -113,10 +113,9 @@ def look(
         raise DatasetError(f"{path}: is a folder, not the file of a data set")
     if not path.is_file():
         raise DatasetError(f"{path}: is a device or pipe, not the file of a data set")
-    key = (path.absolute(), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
-    key = (*key, everything, complete)
+    what = (path.absolute(), everything, complete)
+    key = (*what, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
     if key not in _seen:
-        what = (path.absolute(), everything, complete)
         try:
             found = _process.call(
                 "drr.datasets.hdf5:look_here",
@@ -127,8 +126,8 @@ def look(
             raise DatasetError(
                 f"{path}: is damaged: HDF5 cannot get through it ({error}); build or copy it again"
             ) from None
-        if error := found.pop("error", ""):
-            raise DatasetError(f"{path}: {error}")
+        if problem := found.pop("error", ""):
+            raise DatasetError(f"{path}: {problem}")
         _seen[key] = tuple(found["problems"])
     return _seen[key]
 

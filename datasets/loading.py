@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from drr.datasets.labels import remap, with_nan
 from drr.datasets.schema import DatasetError
 from drr.datasets.splits import check_leakage
 from drr.errors import MissingDependencyError
+from drr.sharing import kept_property
 
 __all__ = ["STYLES", "EpochSampler", "Key", "Samples", "chosen_labels", "generator", "in_split"]
 
@@ -166,7 +166,7 @@ class Samples:
         """Keep what a kind of data set holds of these samples."""
         raise NotImplementedError
 
-    @cached_property
+    @kept_property
     def csv(self) -> Any:
         """What is known of every sample, as `pandas.DataFrame` in torchxrayvision's terms."""
         try:

@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from dataclasses import field as dataclass_field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import drr
@@ -22,6 +21,7 @@ from drr.datasets.schema import SCHEMA_VERSION, DatasetError
 from drr.geometry import Geometry
 from drr.looks import attenuation_from_dict, check_look
 from drr.plausible import check_accept
+from drr.sharing import kept_property
 from drr.views import View, parse_view
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class Plan:
     cohort: Cohort
     configuration: Configuration
 
-    @cached_property
+    @kept_property
     def digest(self) -> str:
         """SHA-256 of everything but where the source lies."""
         return _digest(
@@ -243,7 +243,7 @@ class Plan:
             }
         )
 
-    @cached_property
+    @kept_property
     def keys(self) -> tuple[str, ...]:
         """A key of every study's part, from what its images depend on and nothing else.
 

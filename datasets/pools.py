@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 from drr.datasets.schema import DatasetError
 from drr.errors import MissingDependencyError
+from drr.memory import total_memory
 
 __all__ = ["DaskPool", "LocalPool", "Pool", "WorkerKilledError", "available_workers"]
 
@@ -59,13 +60,8 @@ def available_workers() -> int:
     """One for each processor this process may use, as far as memory goes."""
     from drr.kernels.cpu.threads import available_cpus
 
-    processors = available_cpus()
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        with contextlib.suppress(OSError, ValueError):
-            # A container's limit; "max" where it has none.
-            memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (AttributeError, OSError, ValueError):
+    processors, memory = available_cpus(), total_memory()
+    if memory is None:
         return processors
     return max(1, min(processors, memory // BYTES_PER_WORKER))
 

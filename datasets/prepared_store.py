@@ -26,7 +26,6 @@ import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,7 @@ from drr.io.lock import locked
 from drr.masks import check_mask
 from drr.plausible import Accept, check_accept
 from drr.preparation import Prepared, prepare
+from drr.sharing import kept_property
 from drr.volume import Volume
 
 __all__ = ["PreparedStore", "prepare_store"]
@@ -138,7 +138,7 @@ class PreparedStore:
         """Size of all files."""
         return sum(size for entry in self.entries for size, _ in entry.files.values())
 
-    @cached_property
+    @kept_property
     def codes(self) -> NDArray[np.int8]:
         """`(scans, labels)` int8 codes of `drr.datasets.labels`."""
         rows = [entry.labels for entry in self.entries]

@@ -14,7 +14,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from drr.datasets.names import (
     folded,
     sample_from_path,
 )
+from drr.sharing import kept_property
 
 if TYPE_CHECKING:
     from drr.volume import Volume
@@ -347,7 +347,7 @@ class Cohort:
         """Every patient once, in order of appearance."""
         return tuple(dict.fromkeys(study.patient for study in self.studies))
 
-    @cached_property
+    @kept_property
     def digest(self) -> str:
         """SHA-256 of everything but the root: the same plan gives the same digest anywhere."""
         text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=True)

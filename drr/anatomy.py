@@ -7,7 +7,6 @@ so that it costs about as much as reading all voxels a few times.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +16,7 @@ from drr.fill import without_fill
 from drr.kernels.cpu.block_means import block_means
 from drr.kernels.cpu.threads import available_cpus, each
 from drr.kernels.morphology import Mask, components, dilate, erode, outermost, shadow
+from drr.sharing import kept_property
 from drr.volume import Volume
 
 __all__ = [
@@ -101,22 +101,22 @@ class Anatomy:
         """Whether the field of view cuts the body's sides."""
         return bool(self.truncated_sides)
 
-    @cached_property
+    @kept_property
     def footprint(self) -> Mask:
         """`(ky, kx)` bool. Where the body is in any plane."""
         return np.asarray(self.body.any(axis=0))
 
-    @cached_property
+    @kept_property
     def body_box(self) -> NDArray[np.float64]:
         """`(2, 3)` lowest and highest x, y and z of the body, LPS mm."""
         return _box(self._surface)
 
-    @cached_property
+    @kept_property
     def lungs_box(self) -> NDArray[np.float64] | None:
         """`(2, 3)` lowest and highest x, y and z of the lungs, LPS mm; None if not found."""
         return None if self.lungs is None else _box(self.lungs_points)
 
-    @cached_property
+    @kept_property
     def lungs_points(self) -> NDArray[np.float64]:
         """`(n, 3)` LPS mm: corners of the lungs' blocks, the furthest in any direction among them;
         none where no lungs were found."""
@@ -126,7 +126,7 @@ class Anatomy:
         points.flags.writeable = False
         return points
 
-    @cached_property
+    @kept_property
     def thorax_center(self) -> tuple[float, float, float]:
         """LPS mm of the middle of the lungs' box, or of the body's where there are no lungs."""
         box = self.body_box if self.lungs_box is None else self.lungs_box
@@ -137,13 +137,13 @@ class Anatomy:
         """`(n, 3)` LPS mm: corners of blocks among which are the furthest in any direction."""
         return self._surface
 
-    @cached_property
+    @kept_property
     def _surface(self) -> NDArray[np.float64]:
         points = _outer_corners(self.body, self.affine)
         points.flags.writeable = False
         return points
 
-    @cached_property
+    @kept_property
     def _world_to_block(self) -> NDArray[np.float64]:
         return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
 

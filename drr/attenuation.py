@@ -6,13 +6,13 @@ import itertools
 import math
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import ProjectionError
+from drr.sharing import kept_property
 
 if TYPE_CHECKING:
     from drr.kernels.cpu.project import Mapping
@@ -83,7 +83,7 @@ class Attenuation:
         beyond = np.maximum(hu - self.hu[-1], 0.0) * last
         return np.asarray(np.interp(hu, self.hu, self.mu) + beyond)
 
-    @cached_property
+    @kept_property
     def mapping(self) -> Mapping:
         """The form the kernels read."""
         from drr.kernels.cpu.project import Mapping

@@ -16,7 +16,6 @@ import difflib
 import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from drr.attenuation import Attenuation
 from drr.errors import BeamError
 from drr.materials import ADIPOSE, CT_ENERGY_KEV, WATER, Material, calibrate, number
+from drr.sharing import kept_property
 from drr.spectrum import CHEST_FILTRATION, Filtration, Spectrum, absorbed_energy
 
 __all__ = ["Beam"]
@@ -87,7 +87,7 @@ class Beam:
         for name in ("ct_energy_kev", "metal_hu"):
             object.__setattr__(self, name, float(getattr(self, name)))
 
-    @cached_property
+    @kept_property
     def spectrum(self) -> Spectrum:
         """The tube's spectrum behind the filters."""
         return Spectrum(kvp=self.kvp, filtration=self.filtration)
@@ -97,7 +97,7 @@ class Beam:
         """Name of the material of every channel; water and bone are the first two."""
         return tuple(name for name in self._calibration[1] if name != ADIPOSE)
 
-    @cached_property
+    @kept_property
     def channels(self) -> tuple[Attenuation, ...]:
         """HU to mm of material per mm, for every channel; what the kernels project."""
         hu, densities = self._calibration
@@ -108,7 +108,7 @@ class Beam:
         densities = {**densities, WATER: tuple(as_water.tolist())}
         return tuple(_channel(name, hu, densities[name]) for name in self.materials)
 
-    @cached_property
+    @kept_property
     def weights(self) -> NDArray[np.float64]:
         """`(n,)` float64: share of every bin of the spectrum in the open field's signal."""
         energies = self.spectrum.energies_kev
@@ -116,7 +116,7 @@ class Beam:
         signal = self.spectrum.fluence * absorbed
         return np.asarray(signal / signal.sum())
 
-    @cached_property
+    @kept_property
     def effective_energy(self) -> float:
         """Energy in keV at which 200 mm of water, a chest, attenuate as they do this beam."""
         energies = self.spectrum.energies_kev
@@ -137,7 +137,7 @@ class Beam:
 
         Returns
         -------
-        `(rows, columns)` float32, dimensionless.
+        `(rows, columns)` float32, dimensionless; none below zero where no thickness is.
 
         Raises
         ------
@@ -162,6 +162,8 @@ class Beam:
         for start in range(0, rest.size, _SUM_BLOCK):
             pixels = rest[start : start + _SUM_BLOCK]
             out[pixels] = self._sum(flat[:, pixels])
+        if thickness.min(initial=0) >= 0:
+            np.maximum(out, 0, out=out)  # next to nothing rounds to less
         return out.reshape(thickness.shape[1:])
 
     def _interpolate(
@@ -176,7 +178,7 @@ class Beam:
         np.greater(x, _NODES[0] - 1, out=beyond)
         beyond |= y > _NODES[1] - 1
         beyond |= thickness[2:].any(axis=0)
-        # Sharpening by the projector leaves thicknesses a little below zero: the table goes on.
+        # For thicknesses a little below zero the table goes on.
         i = np.clip(x, 0, _NODES[0] - 2).astype(np.intp)
         j = np.clip(y, 0, _NODES[1] - 2).astype(np.intp)
         x -= i
@@ -204,7 +206,7 @@ class Beam:
         least = exponents.min(axis=0)
         return np.asarray(least - np.log(self.weights @ np.exp(least - exponents)))
 
-    @cached_property
+    @kept_property
     def _table(self) -> NDArray[np.float32]:
         """Signals over the nodes of the thicknesses of the first two materials."""
         first, second = (
@@ -213,13 +215,13 @@ class Beam:
         )
         return np.asarray(-np.log((first * self.weights) @ second.T), dtype=np.float32)
 
-    @cached_property
+    @kept_property
     def _mu(self) -> NDArray[np.float64]:
         """`(channels, n)` attenuation of the materials in 1/mm over the spectrum."""
         energies = self.spectrum.energies_kev
         return np.stack([Material(name=name).attenuation(energies) for name in self.materials])
 
-    @cached_property
+    @kept_property
     def _calibration(self) -> tuple[tuple[float, ...], dict[str, tuple[float, ...]]]:
         return calibrate(
             ct_energy_kev=self.ct_energy_kev,

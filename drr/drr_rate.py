@@ -22,6 +22,7 @@ from drr.attenuation import Attenuation
 from drr.drr_rate_camera import Box, Pose
 from drr.errors import DisplayError, GeometryError, ProjectionError, VolumeError
 from drr.geometry import Geometry, Vector
+from drr.memory import check_memory
 from drr.volume import Volume
 
 __all__ = [
@@ -296,6 +297,10 @@ def path_sums(
     geometry = pose.geometry(box, recipe)
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ProjectionError(f"threads must be a whole number above zero, got {threads!r}")
+    rows, columns = recipe.shape
+    # Sums as float32; without the filter also where the pixels lie, as float64.
+    pixel = 4 if recipe.strict else 4 + 3 * 8
+    check_memory(pixel * rows * columns, f"path sums of {rows} x {columns} pixels")
     if recipe.strict:
         from drr.kernels.cpu.siddon_jacobs import siddon_jacobs
         from drr.kernels.siddon_jacobs import camera

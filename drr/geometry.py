@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import GeometryError
+from drr.sharing import kept_property
 
 if TYPE_CHECKING:
     from drr.kernels.rays import Rays
@@ -144,12 +144,12 @@ class Geometry:
         down = np.array([-0.5, -0.5, 0.5, 0.5])[:, None] * self.rows * np.array(self.v)
         return np.asarray(np.array(self.detector_center) + across + down)
 
-    @cached_property
+    @kept_property
     def normal(self) -> NDArray[np.float64]:
         """`(3,)` u x v, not normalised."""
         return _read_only(_cross(self.u, self.v))
 
-    @cached_property
+    @kept_property
     def central_ray(self) -> NDArray[np.float64]:
         """`(3,)` unit vector from the source to the middle of the detector."""
         if self.source is None:
@@ -162,7 +162,7 @@ class Geometry:
             )
         return _read_only(ray / length)
 
-    @cached_property
+    @kept_property
     def source_to_detector_distance(self) -> float:
         """mm along the detector's normal (DICOM 0018,1110); infinite for a parallel beam."""
         if self.source is None:

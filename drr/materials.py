@@ -15,13 +15,14 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import BeamError
+from drr.sharing import kept_property
 from drr.tables import read_materials, read_table
 
 __all__ = [
@@ -98,7 +99,7 @@ class Material:
         """Linear attenuation coefficient in 1/mm, of the energies' shape."""
         return self.mass_attenuation(energies_kev) * self.density / 10.0  # 1/cm to 1/mm
 
-    @cached_property
+    @kept_property
     def composition(self) -> str:
         """Elements and mass fractions, or the chemical formula."""
         return read_materials()[self.name]["composition"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from drr.fill import find_fill, with_notes, without_fill
 from drr.framing import extension_needed, fit_to_lungs
 from drr.kernels.cpu.transpose import transposed_copy
 from drr.plausible import Accept, refuse_doubtful
+from drr.sharing import kept_property
 from drr.views import parse_view
 from drr.volume import Volume
 
@@ -59,7 +59,7 @@ class Prepared:
     extension: Extension | None
     sha256: str
 
-    @cached_property
+    @kept_property
     def coverage(self) -> Coverage:
         """What the scan covers, and what it lacks."""
         return assess_coverage(self.source, self.anatomy)
@@ -69,7 +69,7 @@ class Prepared:
         """What was done to the scan and what it lacks, one sentence each."""
         return tuple(dict.fromkeys((*self.volume.notes, *self.anatomy.notes, *self.coverage.notes)))
 
-    @cached_property
+    @kept_property
     def transposed(self) -> NDArray[np.int16]:
         """Copy with x and y exchanged; doubles the memory, for many lateral views."""
         return transposed_copy(self.volume.hu)

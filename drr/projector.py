@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -20,6 +21,7 @@ from drr.geometry import Geometry
 from drr.kernels.cpu.project import METHODS, QUALITIES
 from drr.looks import check_look, find_look
 from drr.masks import check_mask, thickness
+from drr.memory import check_memory
 from drr.plausible import Accept, refuse_doubtful
 from drr.preparation import Prepared, prepare
 from drr.views import View, check_geometry, parse_view
@@ -202,8 +204,8 @@ def project(
         For views that cannot be placed or see nothing.
     ProjectionError
         For an unknown method, quality or back-end, a preview by another method, no GPU or too
-        little memory on it when it was asked for, a mask that is not of this patient, or a blank
-        image.
+        little memory on it when it was asked for, images that the memory cannot hold, a mask that
+        is not of this patient, or a blank image.
     VolumeError
         For a volume whose values or size are implausible and were not accepted.
     """
@@ -252,6 +254,7 @@ def project(
     field = parts.field if field is None else field
     # Refuse bad names before the work starts.
     parsed = [view if isinstance(view, Geometry) else parse_view(view) for view in wanted]
+    _check_room(parsed, attenuation, detector)
     if isinstance(volume, Volume):
         volume = prepare(volume, clean=clean, beyond=parts.beyond, accept=accept, threads=threads)
     if mask is not None:
@@ -336,6 +339,19 @@ def project(
     return projections[0] if single else projections
 
 
+def _check_room(
+    views: Sequence[View | Geometry], attenuation: Attenuation | Beam, detector: Detector | None
+) -> None:
+    """Refuse images that do not fit into memory, by what is held of them at the least."""
+    pixels = [math.prod(view.shape) for view in views]
+    channels = 1 if isinstance(attenuation, Attenuation) else len(attenuation.materials)
+    # What is returned, and for the largest the sums before and after the warp; a detector's noise.
+    copies = 2 * channels + (0 if detector is None else 2)
+    rows, columns = max((view.shape for view in views), key=math.prod)
+    what = f"{len(views)} images of up to {rows} x {columns} pixels"
+    check_memory(4 * (sum(pixels) + copies * max(pixels)), what)
+
+
 def _collimated(view: View, prepared: Prepared, size: float) -> View:
     """The view with its field fitted to the lungs, times a factor on the field's size."""
     fitted = fit_to_lungs(view, prepared.anatomy)
@@ -405,6 +421,6 @@ def _place(view: View | Geometry, prepared: Prepared) -> Geometry:
 
 
 def _cpu() -> str:
-    import llvmlite.binding as llvm
+    from drr.kernels.cpu.native import cpu_name
 
-    return str(llvm.get_host_cpu_name())
+    return cpu_name()

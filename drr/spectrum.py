@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from drr.errors import BeamError
 from drr.materials import Material, find_material, number
+from drr.sharing import kept_property
 from drr.tables import read_table
 
 __all__ = ["Filtration", "Spectrum", "absorbed_energy", "check_filtration", "kvp_range"]
@@ -55,13 +55,13 @@ class Spectrum:
         object.__setattr__(self, "kvp", number("tube voltage", self.kvp, "kVp", *kvp_range()))
         object.__setattr__(self, "filtration", check_filtration(self.filtration))
 
-    @cached_property
+    @kept_property
     def energies_kev(self) -> NDArray[np.float64]:
         """`(n,)` float64: the middle of every bin up to the tube voltage."""
         energies = read_table("spectra").energies_kev
         return energies[energies < self.kvp]
 
-    @cached_property
+    @kept_property
     def fluence(self) -> NDArray[np.float64]:
         """`(n,)` float64: photons/(cm^2 keV mAs) at 1 m.
 
@@ -88,7 +88,7 @@ class Spectrum:
         """Mean photon energy in keV."""
         return float(self.fluence @ self.energies_kev / self.fluence.sum())
 
-    @cached_property
+    @kept_property
     def air_kerma(self) -> float:
         """Air kerma in uGy per mAs at 1 m: the fluence times E times mu_en / rho of air."""
         return float(self.fluence @ self._kerma_per_photon) * self.bin_kev

@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from numbers import Real
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from drr.errors import GeometryError
 from drr.geometry import Geometry, Vector
 from drr.placement import Body, check_geometry
+from drr.sharing import kept_property
 
 __all__ = ["VIEW_NAMES", "View", "check_geometry", "parse_view"]
 
@@ -212,7 +212,7 @@ class View:
         terms = {0.0: "PA", 90.0: "LL", 180.0: "AP", 270.0: "RL"}
         return terms.get(self.primary_angle % 360, "")
 
-    @cached_property
+    @kept_property
     def directions(self) -> tuple[Vector, Vector, Vector]:
         """Unit vectors (LPS) from source to detector, along a row and down a column."""
         sin_p, cos_p = _sin_cos(self.primary_angle)

@@ -11,7 +11,6 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import VolumeError
 from drr.kernels.cpu.threads import available_cpus, run, split
+from drr.sharing import kept_property
 from drr.unusual import Unusual, settle
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Volume:
         """`(3,)` distance in mm between neighbouring voxel centres along x, y and z."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0), dtype=np.float64)
 
-    @cached_property
+    @kept_property
     def world_to_voxel(self) -> NDArray[np.float64]:
         """`(4, 4)` inverse of `affine`: LPS mm to voxel index (x, y, z)."""
         return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
@@ -220,7 +220,7 @@ class Volume:
         unflipped = self.hu[tuple(slice(None, None, -1 if f else 1) for f in self.stored_flips)]
         return unflipped.transpose(np.argsort(self.stored_axes))
 
-    @cached_property
+    @kept_property
     def sha256(self) -> str:
         """Digest of shape, affine and voxels: the same scan in another container agrees.
 

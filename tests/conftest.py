@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,6 +23,27 @@ def pytest_configure(config: pytest.Config) -> None:
     # Programs that a shell starts in the background ignore Ctrl-C, and so do those they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    np.empty, np.empty_like = _soiled(np.empty), _soiled(np.empty_like)
+
+
+def _soiled(allocate: Callable[..., Any]) -> Callable[..., Any]:
+    """New memory full of NaN and huge numbers, where by chance it would be zeros.
+
+    What is read before it was written then shows, in every test and on every system. Of child
+    processes glibc does the same (`MALLOC_PERTURB_`, see Makefile).
+    """
+
+    def allocate_soiled(*arguments: Any, **options: Any) -> Any:
+        array = allocate(*arguments, **options)
+        if array.dtype.kind in "iu":
+            array.fill(np.iinfo(array.dtype).max)
+        elif array.dtype.kind in "fc":
+            array.fill(np.nan)
+        elif array.dtype.kind == "b":
+            array.fill(True)
+        return array
+
+    return functools.wraps(allocate)(allocate_soiled)
 
 
 @pytest.fixture(scope="session")

@@ -168,6 +168,15 @@ def test_thickness_a_little_below_zero_goes_on_straight():
     assert below == pytest.approx(-above, rel=0.01)
 
 
+@pytest.mark.parametrize("kvp", [60, 80, 100, 120, 140])
+def test_next_to_nothing_is_never_less_than_nothing(kvp):
+    beam = Beam(kvp=kvp, metal="titanium")
+    thickness = np.random.default_rng(0).uniform(0, 1e-7, (len(beam.materials), 20, 20))
+    thickness[:, :10] = 0
+    thickness[2:, ::2] = 0
+    assert beam.line_integrals(thickness).min() >= 0
+
+
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_any_number_of_channels(count):
     beam = Beam(contrast=(150, 500) if count > 2 else None, metal="titanium" if count > 3 else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cuda_host import build, nvrtc, sanitizers, trace
 from cuda_host.install import installed
 from cuda_host.machine import machine
 from kernel_cases import ANGLES, UNIT, affine_of, box_chords, random_hu, rays_at, relative_rmse
+from test_kernels_fuzz import random_case
 
 from drr.kernels import reference
 from drr.kernels.cpu import project as cpu
@@ -93,6 +95,18 @@ def test_channels_are_the_mappings_one_by_one(gpu, method, channels):
         np.testing.assert_array_equal(images[:, c], alone)
         truth = getattr(reference, method)(mapping.table[HU.astype(int) + 32768], views[0])
         assert relative_rmse(alone[0], truth) < 5e-6
+
+
+@pytest.mark.parametrize("seed", [177, 239, 593, 880])
+def test_no_line_integral_is_below_zero(gpu, seed):
+    """Rays that touch the volume's border within rounding, of `test_kernels_fuzz`."""
+    case = random_case(seed)
+    for mapping in (case.mapping, replace(case.mapping, table=-case.mapping.table)):
+        (image,) = project_views(case.hu, [mapping], [case.rays], anti_aliasing=case.anti_aliasing)[
+            :, 0
+        ]
+        assert image.any()
+        assert image.min() >= 0 if mapping.never_negative else image.max() < 1e-6 * case.scale
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -257,6 +257,7 @@ def check(seed: int) -> None:
         image = case.project(method)
         assert image.shape == case.rays.shape
         assert np.isfinite(image).all(), (seed, method)
+        assert image.min() >= 0, (seed, method)
         np.testing.assert_array_equal(
             case.project(method, threads=case.threads), image, f"{seed} {method}: threads"
         )
@@ -307,6 +308,7 @@ def check_other_qualities(case: Case, finest: NDArray, planes: int, sub: tuple[i
         copy = cpu.transposed_copy(case.hu)
         turned = case.project("shear-warp", quality=quality, transposed=copy)
         np.testing.assert_allclose(turned, image, rtol=1e-5, atol=1e-6 * case.scale)
+        assert min(image.min(), turned.min()) >= 0, quality
         layout = plan(case.hu.shape, case.rays, sub=sub, slab=slab, apart=apart)
         assert layout is not None
         assert quality != "finest" or layout.starts.size - 1 == planes

@@ -63,6 +63,19 @@ def test_what_is_kept_is_what_the_cut_copies(
         kept.write(0, np.empty((2, 8, 8), np.int16))
 
 
+@pytest.mark.parametrize("together", [1, 2, 3])
+@pytest.mark.parametrize("nz", [1, 2, 3, 4, 5])
+def test_all_groups_of_runs_are_written(nz: int, together: int) -> None:
+    """Also where the last plane of blocks has fewer slices; others are no bounds of loops."""
+    values, mask = body_and_plate(7, (3, 4, 4))
+    values, mask = values[:nz].copy(), mask[: -(-nz // 3)].copy()
+    kept = kept_of(values, mask, (3, 4, 4), together=(together, 1))
+    assert len(kept.runs) == kept.groups.max() + 1
+    assert 0 <= kept.runs[..., 0].min() <= kept.runs[..., 0].max() <= MOST
+    larger = kept.within((-3, -1, 44, 60)).slices(0, nz)
+    np.testing.assert_array_equal(larger[:, 3:40, 1:42], kept.slices(0, nz))
+
+
 @pytest.mark.parametrize("threads", [1, 4])
 def test_something_else_is_done_once_beside(threads: int) -> None:
     values, mask = body_and_plate(3, (1, 4, 4))

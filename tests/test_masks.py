@@ -98,3 +98,11 @@ def test_values_that_are_no_labels_are_refused(low, high, message):
     volume = Volume.from_stored(np.zeros(SHAPE, np.int16), AFFINE)
     with pytest.raises(ProjectionError, match=message):
         check_mask(Volume.from_stored(hu, AFFINE, name="labels"), volume)
+
+
+@pytest.mark.parametrize("method", ["siddon", "joseph", "shear-warp"])
+def test_no_thickness_is_below_zero(method):
+    for primary, secondary in ((0, 0), (90, 0), (30, 15)):
+        values, _ = thickness(labelled(), geometry_of(primary, secondary), method=method)
+        assert values.min() >= 0
+        assert values.max() > 0

@@ -6,7 +6,6 @@ import re
 import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from drr.datasets.labels import UNKNOWN
 from drr.datasets.loading import Samples, Transform
 from drr.datasets.study import CohortError
 from drr.datasets.tables import read_table
+from drr.sharing import kept_property
 
 __all__ = ["Films", "aligned", "only_table"]
 
@@ -149,7 +149,7 @@ class Films(Samples):
             grey = _stretched(grey, float(self._shapes[index]))
         return grey[None]
 
-    @cached_property
+    @kept_property
     def csv(self) -> Any:
         """As `Samples.csv`, with the view of each film."""
         table = super().csv

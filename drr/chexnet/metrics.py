@@ -8,12 +8,12 @@ looks only at whole steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import DRRError
+from drr.sharing import kept_property
 
 __all__ = [
     "EvaluationError",
@@ -112,7 +112,7 @@ class Ranking:
             average = np.sum(gains * precision, axis=-1) / positives
         return np.stack([area, average], axis=-1)
 
-    @cached_property
+    @kept_property
     def _positive_steps(self) -> tuple[NDArray[np.intp], ...]:
         """Places of the positives; of these the last of every step; where those steps lie."""
         places = np.flatnonzero(self.positive)

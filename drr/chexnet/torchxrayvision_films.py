@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from drr.chexnet.films import aligned
 from drr.chexnet.metrics import EvaluationError
 from drr.chexnet.truth import from_torchxrayvision, select
 from drr.datasets.loading import Samples, Transform
+from drr.sharing import kept_property
 
 __all__ = ["TorchXRayVisionFilms"]
 
@@ -112,7 +112,7 @@ class TorchXRayVisionFilms(Samples):
             )
         return np.clip((image + np.float32(1024)) / np.float32(2048), 0, 1)
 
-    @cached_property
+    @kept_property
     def csv(self) -> Any:
         """As `Samples.csv`, with the view of each film."""
         table = super().csv

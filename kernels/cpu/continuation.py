@@ -243,13 +243,15 @@ def running_means(image: NDArray[Any], radii: Sequence[int]) -> NDArray[Any]:
     Parameters
     ----------
     image
-        `(n, m)` float32 or float64, C-contiguous; it is written to.
+        `(n, m)` float32 or float64; it is written to if it is C-contiguous.
 
     Returns
     -------
     `(n, m)` of the same type: the image, or a new array.
     """
     n, m = image.shape
+    # Flat views of anything else would be copies, and what kernels write to those is lost.
+    image = np.ascontiguousarray(image)
     other = np.empty_like(image)
     places = np.arange(n)
     for radius in (min(radius, n) for radius in radii):

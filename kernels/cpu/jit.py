@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from drr.sharing import hold_at_fork, kept_property
+
 if TYPE_CHECKING:
     from zipfile import ZipFile
 
@@ -45,6 +47,7 @@ __all__ = [
     "jit",
     "kernels",
     "machine_code",
+    "making",
     "shipped",
     "uint8",
     "uint64",
@@ -58,6 +61,11 @@ LOWERED = HERE / "lowered.zip"
 
 kernels: list[Kernel] = []
 """All that were imported."""
+
+# Of whoever makes machine code: LLVM does so for one thread at a time anyway, and a fork half-way
+# would leave the child an LLVM of no use.
+making = threading.RLock()
+hold_at_fork(making)
 
 
 class Deferred:
@@ -111,7 +119,6 @@ class Kernel:
         self.function, self.fast, self.inline = function, fast, inline
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self._ready: dict[Signature, Callable[[Sequence[Any]], Any]] = {}
-        self._lock = threading.Lock()
         kernels.append(self)
 
     @property
@@ -119,7 +126,7 @@ class Kernel:
         """Types that it has been called with in this process."""
         return tuple(self._ready)
 
-    @functools.cached_property
+    @kept_property
     def digest(self) -> str:
         """Of its file and its compiler's, the kernels that it calls, and the constants it uses."""
         code = self.function.__code__
@@ -150,7 +157,7 @@ class Kernel:
         signature = tuple([_type_of(argument) for argument in arguments])
         ready = self._ready.get(signature)
         if ready is None:
-            with self._lock:
+            with making:
                 ready = self._ready.get(signature)
                 if ready is None:
                     ready = self._ready[signature] = self._made(signature)

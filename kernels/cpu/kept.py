@@ -184,7 +184,8 @@ def keep(
     z = np.arange(nz)
     groups = (z // factors[0] * of_plane + z % factors[0] // together).astype(np.int32)
     _, _, rows, _ = box
-    runs = np.empty((len(mask) * of_plane, rows, ENTRY), np.int32)
+    # As many groups as are written: the last plane of blocks may have fewer slices.
+    runs = np.empty((int(groups[-1]) + 1, rows, ENTRY), np.int32)
     counts = np.zeros((len(mask), 3), np.int64)
     every = 1 + len(mask) * ny // COUNTED
     classes = block_classes(mask, factors, values.shape, lanes)

@@ -11,11 +11,14 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
+from drr.kernels.cpu.jit import making
+
 __all__ = [
     "LEVEL",
     "code_of_level",
     "compile_text",
     "cpu",
+    "cpu_name",
     "early_passes",
     "has_level",
     "load",
@@ -47,17 +50,26 @@ _address, _HEAD = ctypes.c_void_p.from_address, object.__basicsize__
 @functools.cache
 def cpu() -> str:
     """LLVM's version, and name and features of this CPU: what machine code depends on."""
-    version = ".".join(map(str, llvm.llvm_version_info))
-    return f"{version} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    with making:
+        version = ".".join(map(str, llvm.llvm_version_info))
+        return f"{version} {cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+
+
+@functools.cache
+def cpu_name() -> str:
+    """What LLVM calls this CPU."""
+    with making:
+        return str(llvm.get_host_cpu_name())
 
 
 @functools.cache
 def has_level() -> bool:
     """Whether this machine runs the code that is shipped."""
-    family, _, system = llvm.get_default_triple().partition("-")
-    if family != "x86_64" or "linux" not in system:
-        return False
-    features = llvm.get_host_cpu_features()
+    with making:
+        family, _, system = llvm.get_default_triple().partition("-")
+        if family != "x86_64" or "linux" not in system:
+            return False
+        features = llvm.get_host_cpu_features()
     return all(features.get(name, False) for name in _LEVEL_FEATURES)
 
 
@@ -78,7 +90,7 @@ def _host() -> Any:
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
     features = llvm.get_host_cpu_features().flatten()
-    return _machine(target, llvm.get_host_cpu_name(), features)
+    return _machine(target, cpu_name(), features)
 
 
 def _machine(target: Any, cpu: str, features: str = "") -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from drr.kernels.cpu.jit import jit, uint64
 from drr.kernels.cpu.kept import ENTRY, Kept, add_excess
 from drr.kernels.cpu.threads import available_cpus, run, split
+from drr.sharing import kept_property
 
 __all__ = ["Part", "Parts", "Repeated", "Side"]
 
@@ -164,7 +164,7 @@ class Parts:
         nz, rows, columns = self.shape
         return 2 * nz * rows * columns
 
-    @cached_property
+    @kept_property
     def array(self) -> NDArray[np.int16]:
         """`(nz, ny, nx)` int16 copy in one array, made on first use."""
         out = np.empty(self.shape, np.int16)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.kernels.cpu.transpose import transposed_copy
 from drr.kernels.cpu.warp import warp
 from drr.kernels.rays import Rays
+from drr.sharing import kept_property
 
 __all__ = [
     "METHODS",
@@ -59,13 +59,18 @@ class Mapping:
     thresholds: NDArray[np.float32]
     slopes: NDArray[np.float32]
 
-    @cached_property
+    @kept_property
     def lowest(self) -> int:
         """The least value that attenuates, or the largest there is."""
         if self.thresholds.size:
             return int(np.clip(math.floor(self.thresholds[0]) + 1, -32768, 32767))
         matter = np.flatnonzero(self.table)
         return int(matter[0]) - 32768 if matter.size else 32767
+
+    @kept_property
+    def never_negative(self) -> bool:
+        """Whether nothing attenuates less than nothing, and so no line integral is below zero."""
+        return bool(self.table.min() >= 0)
 
     @property
     def spares_air(self) -> bool:
@@ -83,6 +88,7 @@ def project(
     anti_aliasing: bool = True,
     threads: int | None = None,
     transposed: NDArray[np.int16] | None = None,
+    undershoot: bool = False,
 ) -> NDArray[np.float32]:
     """Line integrals of one view; `project_channels` of a single mapping.
 
@@ -99,6 +105,7 @@ def project(
         anti_aliasing=anti_aliasing,
         threads=threads,
         transposed=transposed,
+        undershoot=undershoot,
     )[0]
 
 
@@ -112,6 +119,7 @@ def project_channels(
     anti_aliasing: bool = True,
     threads: int | None = None,
     transposed: NDArray[np.int16] | None = None,
+    undershoot: bool = False,
 ) -> NDArray[np.float32]:
     """Line integrals of one view through several mappings of the same voxels.
 
@@ -138,10 +146,14 @@ def project_channels(
         Threads to use; all available CPUs by default.
     transposed
         `(nz, nx, ny)` copy of the volume (`transposed_copy`), for views along x.
+    undershoot
+        Whether what a shear-warp's cubic interpolation takes below zero, beside edges, stays so.
+        Sums over pixels need it, as overshoot on the other side of the edge stays, too.
 
     Returns
     -------
-    `(channels, rows, columns)` float32, dimensionless.
+    `(channels, rows, columns)` float32, dimensionless. Where no voxel attenuates less than
+    nothing, and there is no undershoot, none is below zero.
     """
     threads = available_cpus() if threads is None else threads
     sub = sub_pixels(volume.shape, rays) if anti_aliasing else (1, 1)
@@ -150,12 +162,16 @@ def project_channels(
         layout = plan(volume.shape, rays, sub=sub, slab=slab, apart=apart)
         if layout is not None:
             parts = _parts(volume, mappings, layout, transposed)
-            return _shear_warp(volume.shape, parts, mappings, rays, layout, sub, threads)
+            images = _shear_warp(volume.shape, parts, mappings, rays, layout, sub, threads)
+            for mapping, image in zip(mappings, images, strict=True):
+                # Sums of hinges round, too; where the truth is not below zero, zero is nearer.
+                if mapping.never_negative and not undershoot:
+                    np.maximum(image, 0, out=image)
+            return images
         # The source is inside the volume or the detector sees it edge-on: cast ray by ray.
         method = "joseph"
     voxels = volume.array if isinstance(volume, Parts) else volume
-    images = [_cast(voxels, mapping, rays, method, sub, threads) for mapping in mappings]
-    return np.stack(images)
+    return np.stack([_cast(voxels, m, rays, method, sub, threads) for m in mappings])
 
 
 def sub_pixels(volume_shape: tuple[int, ...], rays: Rays) -> tuple[int, int]:

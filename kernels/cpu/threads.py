@@ -14,10 +14,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from drr.sharing import in_child_of_fork
+
 __all__ = ["available_cpus", "each", "run", "split"]
 
-# By process: a child of a fork inherits the parent's pool object but none of its threads.
-_pools: dict[int, ThreadPoolExecutor] = {}
+# One at most. A child of a fork would inherit its parent's, but none of its threads.
+_pools: dict[str, ThreadPoolExecutor] = {}
+in_child_of_fork(_pools.clear)
 
 
 def available_cpus() -> int:
@@ -78,11 +81,10 @@ def each(jobs: Sequence[Callable[[], Any]], threads: int) -> list[Any]:
 
 
 def _pool() -> ThreadPoolExecutor:
-    pid = os.getpid()
-    pool = _pools.get(pid)
+    pool = _pools.get("drr")
     if pool is None:
         # setdefault is atomic: two threads that race here agree on one pool without a lock.
         pool = _pools.setdefault(
-            pid, ThreadPoolExecutor(max(1, available_cpus() - 1), thread_name_prefix="drr")
+            "drr", ThreadPoolExecutor(max(1, available_cpus() - 1), thread_name_prefix="drr")
         )
     return pool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,6 +97,8 @@ class _Batch:
         self.volume = volume
         # The kernels index with unsigned values: the table from 0 on, then the negative ones.
         self.tables = np.stack([np.roll(mapping.table, -32768) for mapping in mappings])
+        # Of the channels together, for there are none below zero but in tests.
+        self.least = 0.0 if all(m.never_negative for m in mappings) else -math.inf
         self.method = method
         self.anti_aliasing = anti_aliasing
 
@@ -161,7 +164,7 @@ class _Batch:
         sub = sub_pixels(self.volume.shape, rays) if self.anti_aliasing else (1, 1)
         if turn:
             rays, sub = turned(rays), sub[::-1]
-        return packed(rays, self.volume.shape, sub=sub, swapped=swap, image=image)
+        return packed(rays, self.volume.shape, sub=sub, swapped=swap, image=image, least=self.least)
 
     def _run(
         self,

@@ -42,5 +42,5 @@ __device__ __forceinline__ void project(const Volume& volume, const float* views
     float* at = out + ((long long)(int)view.image * channels + first) * plane +
                 (long long)row * row_step + (long long)column * column_step;
 #pragma unroll
-    for (int c = 0; c < CHANNELS; ++c) at[c * plane] = pixel[c] * view.share;
+    for (int c = 0; c < CHANNELS; ++c) at[c * plane] = fmaxf(pixel[c] * view.share, view.least);
 }

@@ -15,6 +15,7 @@ struct View {
     float per_across, per_down, share;  // their reciprocals, and that of their product
     float swapped;                      // whether x and y of the scan have changed places
     float image;                        // which of the images in `out`
+    float least;                        // no sum is less, but for rounding
 };
 
 struct Ray {

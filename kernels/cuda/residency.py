@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from drr.kernels.cuda.errors import CudaError, CudaMemoryError, megabytes
 from drr.kernels.cuda.modules import kernel
 from drr.kernels.cuda.upload import Slices, upload
+from drr.sharing import in_child_of_fork
 
 __all__ = ["DeviceVolume", "VolumeCache", "make_room", "volumes"]
 
@@ -192,6 +193,10 @@ class VolumeCache:
             while self._kept and self.nbytes + room > limit:
                 self._kept.popitem(last=False)
 
+    def unlock(self) -> None:
+        """In the child of a fork, where CUDA does not work and no other thread has the lock."""
+        self._lock = threading.RLock()
+
     def clear(self) -> None:
         """Let go of all volumes."""
         with self._lock:
@@ -200,6 +205,7 @@ class VolumeCache:
 
 # Of `drr.project`; set `volumes.limit` to change how much stays on the GPU.
 volumes = VolumeCache()
+in_child_of_fork(volumes.unlock)
 
 
 def check_voxels(voxels: Any) -> None:

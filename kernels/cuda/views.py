@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from drr.kernels.rays import Rays
 
 __all__ = ["VIEW_FLOATS", "follows_x", "is_swapped", "is_turned", "packed", "turned"]
 
-VIEW_FLOATS = 33
+VIEW_FLOATS = 34
 
 
 def is_swapped(rays: Rays) -> bool:
@@ -56,6 +57,7 @@ def packed(
     sub: tuple[int, int] = (1, 1),
     swapped: bool = False,
     image: int = 0,
+    least: float = -math.inf,
 ) -> NDArray[np.float32]:
     """Constants of one view.
 
@@ -71,6 +73,8 @@ def packed(
         Whether the kernel is given the copy with x and y exchanged.
     image
         Which of the images the kernel writes.
+    least
+        What no line integral is below; rounding alone would take some a little further.
 
     Returns
     -------
@@ -109,7 +113,7 @@ def packed(
             [start, stop],
             np.diag(metric),
             doubled,
-            [across, down, 1 / across, 1 / down, 1 / (across * down), swapped, image],
+            [across, down, 1 / across, 1 / down, 1 / (across * down), swapped, image, least],
         ]
     ).astype(np.float32)
 
