@@ -29,7 +29,7 @@ DEMO_CT := $(if $(CT),,$(OUT)/phantom.nii.gz)
 BENCHMARKS := kernels pipeline cleanup accuracy startup reader file_to_png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint soak fuzz bench kernels clean
+.PHONY: help setup demo test bounds lint soak fuzz bench kernels clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,13 @@ demo: $(RUN) $(DEMO_CT) ## PA, AP, lateral and oblique of a synthetic chest, or 
 
 test: $(DEV) ## run the tests
 	$(BIN)/pytest -m "not soak" -n $(WORKERS) --dist loadfile $(ARGS)
+
+# Those that start processes of their own, whose kernels come from a cache, check nothing here.
+BOUNDS := $(filter-out %_jit.py %_processes.py,$(wildcard tests/test_kernels_*.py)) \
+	tests/test_preparation_fuzz.py::test_random_scans
+
+bounds: $(DEV) ## run the kernels' tests with every index checked
+	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -m "not soak" -n $(WORKERS) --dist loadfile $(BOUNDS) $(ARGS)
 
 # Type checkers cannot follow the package mapping of pyproject.toml: mypy gets an installed copy.
 lint: $(DEV) ## check style and types

@@ -348,7 +348,7 @@ def _check_room(
     # What is returned, and for the largest the sums before and after the warp; a detector's noise.
     copies = 2 * channels + (0 if detector is None else 2)
     rows, columns = max((view.shape for view in views), key=math.prod)
-    what = f"{len(views)} images of up to {rows} x {columns} pixels"
+    what = f"images of up to {rows} x {columns} pixels ({len(views)} at once)"
     check_memory(4 * (sum(pixels) + copies * max(pixels)), what)
 
 

@@ -31,6 +31,14 @@ def test_a_number_names_an_input(name):
     assert inputs[0] != TARGETS[name].seed()
 
 
+def test_a_short_run_ends_rightly():
+    result = fuzz.run(list(TARGETS), INPUTS, 0, 2)
+    assert result["findings"] == []
+    assert result["inputs"] >= INPUTS * 0.9
+    # Otherwise the damage does not reach what it should.
+    assert result["inputs"] * 0.3 < result["refused"] < result["inputs"]
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_planted_faults_are_found(fault):
     target = Target("planted", lambda: {"a.txt": b""}, fault)

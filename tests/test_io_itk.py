@@ -235,7 +235,12 @@ def test_not_finite(tmp_path: Path, image: SimpleITK.Image) -> None:
     values = SimpleITK.Cast(image, SimpleITK.sitkFloat32)
     values[1, 2, 3] = float("nan")
     SimpleITK.WriteImage(values, str(tmp_path / "scan.nrrd"))
-    with pytest.raises(ReadError, match=r"scan\.nrrd: 1 voxels"):
+    volume = drr.read(tmp_path / "scan.nrrd")
+    assert any("1 voxels inside the scan were NaN or infinite" in note for note in volume.notes)
+    values[:, :, 3:] = float("nan")
+    values[1, 2, 4] = 0
+    SimpleITK.WriteImage(values, str(tmp_path / "scan.nrrd"))
+    with pytest.raises(ReadError, match=r"scan\.nrrd: "):
         drr.read(tmp_path / "scan.nrrd")
 
 

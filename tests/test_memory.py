@@ -34,7 +34,7 @@ def test_images_larger_than_the_memory_are_refused_before_the_work(look: str) ->
     view = parse_view("pa", shape=(WIDE, WIDE))
     with pytest.raises(ProjectionError, match=r"need [\d,]+ GB .* ask for fewer pixels") as refused:
         drr.project(CT, ["ll", view], look=look, backend="cpu")
-    assert f"2 images of up to {WIDE} x {WIDE} pixels" in str(refused.value)
+    assert f"images of up to {WIDE} x {WIDE} pixels (2 at once) need" in str(refused.value)
 
 
 @pytest.mark.skipif(total_memory() is None, reason="this system does not say")
