@@ -237,10 +237,9 @@ def test_not_finite(tmp_path: Path, image: SimpleITK.Image) -> None:
     SimpleITK.WriteImage(values, str(tmp_path / "scan.nrrd"))
     volume = drr.read(tmp_path / "scan.nrrd")
     assert any("1 voxels inside the scan were NaN or infinite" in note for note in volume.notes)
-    values[:, :, 3:] = float("nan")
-    values[1, 2, 4] = 0
+    values[1:4, 1:5, 1:6] = float("nan")
     SimpleITK.WriteImage(values, str(tmp_path / "scan.nrrd"))
-    with pytest.raises(ReadError, match=r"scan\.nrrd: "):
+    with pytest.raises(ReadError, match=r"scan\.nrrd: \d+ voxels inside the scan"):
         drr.read(tmp_path / "scan.nrrd")
 
 
