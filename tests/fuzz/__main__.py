@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import random
 import sys
 import time
 from collections import Counter
@@ -39,17 +41,26 @@ def inputs(names: list[str], count: int, first: int) -> Iterator[tuple[str, int]
 
 
 def run(
-    names: list[str], count: int, first: int, jobs: int, *, function: str = ATTEMPT
+    names: list[str],
+    count: int,
+    first: int,
+    jobs: int,
+    *,
+    seconds: float = math.inf,
+    function: str = ATTEMPT,
 ) -> dict[str, Any]:
     """Attempt inputs in `jobs` processes; what came of them, with every wrong end."""
     start = time.monotonic()
     counts: Counter[str] = Counter()
     findings: list[dict[str, Any]] = []
     work = list(inputs(names, count, first))
+    random.Random(first).shuffle(work)  # so that time ends for all targets alike
 
     def some(mine: list[tuple[str, int]]) -> None:
         with Isolated(max_bytes=MEMORY) as isolated:
             for name, number in mine:
+                if time.monotonic() - start > seconds:
+                    return
                 try:
                     wrong, said = isolated.call(function, name, number, seconds=SECONDS)
                 except IsolatedError as error:
@@ -91,6 +102,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("--target", action="append", choices=sorted(TARGETS), help="only this")
     parser.add_argument("--count", type=int, default=3000, help="inputs in all; 3000")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after so many")
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--jobs", type=int, default=2, help="processes; 2")
     parser.add_argument("--number", type=int, help="one input of a target, with what was said")
@@ -102,7 +114,7 @@ def main() -> int:
         for name in names:
             show(name, options.number, options.keep)
         return 0
-    result = run(names, options.count, options.first, options.jobs)
+    result = run(names, options.count, options.first, options.jobs, seconds=options.seconds)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     print(

@@ -181,7 +181,8 @@ def _readers() -> Iterable[Target]:
         plain = syntax in ("explicit", "rle", "jpeg", "jpeg2000")
         slow = syntax.startswith("jpeg")
         mutation = damage_dicom if plain else damage_bytes
-        yield _reader(f"dicom-{syntax}", "ct", make, mutation, share=0.2 if slow else 2)
+        # Each of these starts processes that decode.
+        yield _reader(f"dicom-{syntax}", "ct", make, mutation, share=0.02 if slow else 1.5)
 
 
 def _reader(
