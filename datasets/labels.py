@@ -174,7 +174,7 @@ def parse_label(text: str) -> int:
     if word.lower() in ("", "nan", "na", "n/a", "none", "null"):
         return UNKNOWN
     try:
-        value = float(word)
+        value = float(word) if word.isascii() and "_" not in word else math.nan
     except ValueError:
         value = math.nan
     if value not in CODES:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from drr.datasets.labels import remap, with_nan
 from drr.datasets.schema import DatasetError
 from drr.datasets.splits import check_leakage
+from drr.datasets.study import CohortError
 from drr.errors import MissingDependencyError
 from drr.sharing import kept_property
 
@@ -277,7 +278,10 @@ def in_split(
             raise DatasetError(f"{place}: holds no samples")
         return indices
     decided = [position for position, split in enumerate(splits) if split]
-    check_leakage([patients[i] for i in decided], [splits[i] for i in decided])
+    try:
+        check_leakage([patients[i] for i in decided], [splits[i] for i in decided])
+    except CohortError as error:
+        raise CohortError(f"{place}: {error}") from None
     indices = np.array([i for i, split in enumerate(splits) if split == wanted], np.int64)
     if not len(indices):
         have = sorted({split for split in splits if split})

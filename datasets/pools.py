@@ -10,7 +10,6 @@ worker that is killed, at whatever moment, takes nothing with it but the study i
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import multiprocessing
 import os
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from drr.datasets.schema import DatasetError
+from drr.documents import read_json
 from drr.errors import MissingDependencyError
 from drr.memory import total_memory
 
@@ -263,7 +263,7 @@ def _address(address: str) -> str:
     """What a scheduler's file says, or the address itself; `ValueError` for another file."""
     if not Path(address).is_file():
         return address
-    values = json.loads(Path(address).read_text(encoding="utf-8"))
+    values = read_json(Path(address))
     if not isinstance(values, dict) or not isinstance(values.get("address"), str):
         raise ValueError("the file names no address")
     return str(values["address"])

@@ -9,17 +9,23 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from drr.datasets.names import CohortError
+from drr.documents import read_limited
+from drr.errors import DocumentError
 from drr.spreadsheet import unquoted
 
 __all__ = ["LARGEST_FIELD", "Row", "Table", "parse_age", "parse_sex", "read_table"]
 
 LARGEST_FIELD = 1 << 24
 """Characters; a report has thousands, a quote left open swallows the rest of the file."""
+
+MOST_BYTES = 1 << 30
+MOST_COLUMNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,11 @@ def read_table(path: Path, *, name: str = "") -> Table:
     """
     name = name or path.name
     try:
-        content = path.read_bytes()
+        content = read_limited(path, most=MOST_BYTES)
     except OSError as error:
         raise CohortError(f"{name}: cannot be read ({error.strerror or error})") from None
+    except DocumentError as error:
+        raise CohortError(f"{name}: {error}") from None
     text = _decode(content, name)
     # Values of a few words repeat in thousands of rows: keep each once.
     known: dict[str, str] = {}
@@ -104,7 +112,9 @@ def read_table(path: Path, *, name: str = "") -> Table:
     columns = tuple(column.strip() for column in rows[0][1])
     if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
         raise CohortError(f"{name}: its fields are not separated by commas; save it as CSV again")
-    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if len(columns) > MOST_COLUMNS:
+        raise CohortError(f"{name}: has {len(columns)} columns; at most {MOST_COLUMNS} are read")
+    twice = sorted(column for column, count in Counter(columns).items() if count > 1)
     if twice:
         raise CohortError(f"{name}: has the column {twice[0]!r} twice; rename one")
     return Table(name, columns, tuple(rows[1:]))

@@ -156,33 +156,32 @@ def test_a_last_step_of_one_image(size):
 
 
 def test_errors_are_told_as_users_need_them():
-    killed = torch.multiprocessing.ProcessExitedException(
-        "process 1 terminated with signal SIGKILL", 1, 1, -9, "SIGKILL"
-    )
-    words = r"ended from outside \(process 1.*too little memory"
-    with pytest.raises(TrainingError, match=words), listening(lambda *_: None):
-        raise killed
-    rows = []
-    with listening(lambda *row: rows.append(row)) as sender:
-        sender.row({"epoch": 0.0}, True)
-    assert rows == [({"epoch": 0.0}, True)]
-    with pytest.raises(ZeroDivisionError), listening(lambda *_: None):
-        raise ZeroDivisionError
+    ended = torch.multiprocessing.ProcessExitedException
+    raised = torch.multiprocessing.ProcessRaisedException
+    trace = "\n\n-- Process 1 terminated with the following error:\nTraceback ...:\n  File x\n"
     for error, words in (
+        (ended("process 1 terminated with signal SIGKILL", 1, 1, -9), "too little memory"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "memory is too small"),
+        (raised(f"{trace}torch.OutOfMemoryError: CUDA out of memory.\n", 1, 1), "is too small"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory is too small"),
         (MemoryError(), "memory is too small"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "fewer workers"),
     ):
         assert isinstance(told(error), TrainingError)
         assert words in str(told(error))
-    worker = DatasetError(
-        "Caught DatasetError in DataLoader worker process 0.\nOriginal Traceback (most recent "
-        "call last):\n  ...\nDatasetError: c.h5: is bad\n"
-    )
-    assert str(told(worker)) == "c.h5: is bad"
-    error = KeyError("a bug")
-    assert told(error) is error
+    of_data = told(raised(f"{trace}drr.datasets.schema.DatasetError: c.h5: is bad\n", 0, 1))
+    assert isinstance(of_data, DatasetError)
+    assert str(of_data) == "c.h5: is bad"
+    bug = raised(f"{trace}KeyError: 'a bug in DataLoader'\n", 0, 1)
+    assert told(bug) is bug
+
+
+def test_rows_come_from_other_processes_in_order():
+    rows = []
+    with listening(lambda *row: rows.append(row)) as sender:
+        for epoch in range(3):
+            sender.row({"epoch": epoch}, epoch == 1)
+    assert rows == [({"epoch": epoch}, epoch == 1) for epoch in range(3)]
 
 
 def test_a_folder_of_a_first_epoch_that_was_killed_is_free(small, tmp_path):

@@ -36,7 +36,6 @@ __all__ = [
     "class_weights",
     "fold_images",
     "open_data",
-    "plain",
     "plain_errors",
     "targets",
     "training_parts",
@@ -143,19 +142,12 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except DRRError as error:
-        better = plain(error)
-        if better is error:
+        # Its own text: as one line for people it would be cut in the middle.
+        text = str(error.args[0]).rstrip() if error.args else ""
+        if not text.startswith("Caught "):
             raise
-        raise better from None
-
-
-def plain(error: BaseException) -> BaseException:
-    """An error without the traceback that torch puts into the text of a loader worker's."""
-    text = str(error.args[0]).rstrip() if error.args else ""
-    if not isinstance(error, DRRError) or not text.startswith("Caught "):
-        return error
-    last = text.splitlines()[-1]
-    return type(error)(last.partition(": ")[2] or last)
+        last = text.splitlines()[-1]
+        raise type(error)(last.partition(": ")[2] or last) from None
 
 
 def open_data(data: str | Path, **options: Any) -> Samples:

@@ -10,19 +10,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pickle
-import tempfile
+import re
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import torch
 
-from drr.chexnet.data import plain
 from drr.chexnet.history import Row
 from drr.chexnet.training import TrainingError
 from drr.errors import DRRError, printable
@@ -30,7 +28,7 @@ from drr.errors import DRRError, printable
 __all__ = ["ACCELERATORS", "LOGGERS", "Sender", "find_devices", "listening", "quiet", "telling"]
 
 ACCELERATORS = ("auto", "cpu", "gpu")
-LOGGERS = ("lightning.pytorch", "lightning.fabric", "torch.distributed")
+LOGGERS = ("lightning.pytorch", "lightning.fabric", "torch.distributed", "torch.multiprocessing")
 
 
 def find_devices(accelerator: str, devices: int) -> str:
@@ -63,10 +61,9 @@ def find_devices(accelerator: str, devices: int) -> str:
 
 @dataclass(frozen=True)
 class Sender:
-    """The end that processes of a training have: rows of the history, and why they failed."""
+    """The end that processes of a training have: rows of the history."""
 
     rows: Connection
-    errors: Path
 
     def __setstate__(self, state: dict[str, object]) -> None:
         # The first that a new process knows of this package: it shall be as quiet as this one.
@@ -76,33 +73,19 @@ class Sender:
     def row(self, row: Row, best: bool) -> None:
         self.rows.send((row, best))
 
-    def error(self, error: BaseException) -> None:
-        with contextlib.suppress(Exception):  # then its text has to do
-            (self.errors / f"{os.getpid()}").write_bytes(pickle.dumps(told(error)))
-
 
 @contextlib.contextmanager
 def listening(report: Callable[[Row, bool], object]) -> Iterator[Sender]:
-    """Hand on what processes report while they work, and raise what they failed of."""
+    """Hand on what processes report while they work."""
     receiver, rows = Pipe(duplex=False)
-    with tempfile.TemporaryDirectory(prefix="drr-train-") as place:
-        thread = threading.Thread(target=_hear, args=(receiver, report), daemon=True)
-        thread.start()
-        try:
-            yield Sender(rows, Path(place))
-        except Exception as error:
-            for path in sorted(Path(place).iterdir()):
-                raise pickle.loads(path.read_bytes()) from None
-            if isinstance(error, torch.multiprocessing.ProcessExitedException):
-                raise TrainingError(
-                    f"a process of the training was ended from outside ({error}); there may be "
-                    "too little memory"
-                ) from None
-            raise
-        finally:
-            rows.close()
-            thread.join(60)
-            receiver.close()
+    thread = threading.Thread(target=_hear, args=(receiver, report), daemon=True)
+    thread.start()
+    try:
+        yield Sender(rows)
+    finally:
+        rows.close()
+        thread.join(60)
+        receiver.close()
 
 
 def _hear(receiver: Connection, report: Callable[[Row, bool], object]) -> None:
@@ -123,12 +106,21 @@ def telling() -> Iterator[None]:
         raise better from None
 
 
-def told(error: BaseException) -> BaseException:
+def told(error: Exception) -> Exception:
     """The error as whoever trains should read it: what memory was too small for, and so on."""
-    error = plain(error)
-    text = str(error)
     if isinstance(error, DRRError):
         return error
+    text = str(error)
+    if isinstance(error, torch.multiprocessing.ProcessRaisedException):
+        # A traceback; errors of this package are its last line, and one line only.
+        text = text.rstrip().rpartition("\n")[2]
+        if (own := _own(text)) is not None:
+            return own
+    if isinstance(error, torch.multiprocessing.ProcessExitedException):
+        return TrainingError(
+            f"a process of the training was ended from outside ({printable(text, most=150)}); "
+            "there may be too little memory"
+        )
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text:
         return TrainingError(
             "the memory is too small for this training; take fewer images in a step (batch_size), "
@@ -140,6 +132,15 @@ def told(error: BaseException) -> BaseException:
             "use fewer workers, or give it more (shared) memory"
         )
     return error
+
+
+def _own(line: str) -> DRRError | None:
+    """The error of this package that the last line of a traceback names."""
+    found = re.match(r"(drr\.[\w.]+)\.(\w+): (.*)", line)
+    kind = found and getattr(sys.modules.get(found[1]), found[2], None)
+    if found and isinstance(kind, type) and issubclass(kind, DRRError):
+        return kind(found[3])
+    return None
 
 
 def quiet() -> None:

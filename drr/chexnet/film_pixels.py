@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.errors import ReadError
+from drr.errors import ReadError, printable
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -58,14 +58,20 @@ def _picture(content: bytes, name: str) -> NDArray[Any]:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        # No other formats: some that Pillow knows run programs, and none is a film's.
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF", "BMP")) as image:
             mode = image.mode
             if mode not in ("L", "I", "F") and not mode.startswith("I;16"):
                 image = image.convert("RGB" if "A" in mode or mode == "P" else mode).convert("L")
                 mode = "L"
             values = np.asarray(image, np.float32)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ReadError(f"{name}: cannot be read as a picture ({error}); copy it again") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever a broken file leads to
+        text = printable(error, most=150)
+        raise ReadError(f"{name}: cannot be read as a picture ({text}); copy it again") from None
+    if values.ndim != 2 or not values.size:
+        raise ReadError(f"{name}: has pixels of shape {values.shape}; a film has rows and columns")
     if mode == "F":
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > 1:

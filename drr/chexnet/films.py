@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,14 @@ from drr.datasets.labels import UNKNOWN
 from drr.datasets.loading import Samples, Transform
 from drr.datasets.study import CohortError
 from drr.datasets.tables import read_table
+from drr.documents import read_limited
+from drr.errors import DocumentError, printable
 from drr.sharing import kept_property
 
 __all__ = ["Films", "aligned", "only_table"]
+
+MOST_BYTES = 2 << 30
+"""Of a film's file, unpacked."""
 
 _SIZES = {
     "width": ("originalimagewidth", "origw"),
@@ -166,12 +171,18 @@ class Films(Samples):
     def _read(self, file: str) -> bytes:
         try:
             if self.folder.is_dir():
-                return (self.folder / file).read_bytes()
+                return read_limited(self.folder / file, most=MOST_BYTES)
             # Opened anew for every film: an open ZIP file's place is shared by forked workers.
             with zipfile.ZipFile(self.folder) as archive:
+                size = archive.getinfo(file).file_size
+                if size > MOST_BYTES:
+                    raise DocumentError(f"unpacks to {size >> 20} MiB")
                 return archive.read(file)
-        except (OSError, zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
-            raise EvaluationError(f"{self.folder}: {file} cannot be read ({error})") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # zlib's, zipfile's and others', by what is damaged
+            reason = printable(getattr(error, "strerror", None) or error, most=150)
+            raise EvaluationError(f"{self.folder}: {file} cannot be read ({reason})") from None
 
 
 def only_table(folder: str | Path) -> Path:
@@ -205,8 +216,11 @@ def _files(folder: Path) -> list[str]:
                 f"{folder}: cannot be read ({error.strerror or error}); films come in a folder or "
                 "a ZIP file"
             ) from None
-        except zipfile.BadZipFile:
-            raise EvaluationError(f"{folder}: is neither a folder nor a ZIP file") from None
+        except Exception as error:  # zipfile's and others', by what is damaged
+            raise EvaluationError(
+                f"{folder}: is neither a folder nor a ZIP file that can be read "
+                f"({printable(error, most=150)})"
+            ) from None
     films = sorted(name for name in names if name.lower().endswith(SUFFIXES))
     if not films:
         raise EvaluationError(f"{folder}: holds no film ({', '.join(SUFFIXES)})")
@@ -239,7 +253,7 @@ def _find(files: Sequence[str], names: Sequence[str], folder: Path) -> list[str 
         result.append(hits[0] if hits else None)
     used = [file for file in result if file is not None]
     if len(set(used)) < len(used):
-        twice = next(file for file in used if used.count(file) > 1)
+        twice = Counter(used).most_common(1)[0][0]
         raise EvaluationError(f"{folder}: {twice} is the film of two rows; name each its own")
     return result
 
@@ -293,9 +307,10 @@ def _shapes(path: Path, count: int) -> NDArray[np.float64]:
         place = table.columns.index(column)
         try:
             sides[side] = np.array([float(fields[place]) for _, fields in table.rows])
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
             raise CohortError(f"{path}: the column {column!r} holds no numbers ({error})") from None
-    ratio = sides["height"] * sides["down"] / (sides["width"] * sides["across"])
+    with np.errstate(all="ignore"):  # what comes of numbers that are no sizes is refused below
+        ratio = sides["height"] * sides["down"] / (sides["width"] * sides["across"])
     wrong = np.flatnonzero(~((ratio > 0.2) & (ratio < 5)))
     if wrong.size:
         place_of = table.place(table.rows[wrong[0]][0])

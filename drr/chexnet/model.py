@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from drr.chexnet.recipe import Recipe
-from drr.errors import DRRError, MissingDependencyError
+from drr.errors import DRRError, MissingDependencyError, printable
 from drr.io.atomic import write_files
 
 try:
@@ -239,19 +239,33 @@ def load_model(path: str | Path, *, labels: Sequence[str] | None = None) -> Mode
             f"{path}: is of version {content.get('version')}, this release reads {MODEL_VERSION}; "
             "train again, or use the release that wrote it"
         )
-    own = tuple(content["labels"])
-    if labels is not None and own != tuple(labels):
-        raise ModelError(
-            f"{path}: was trained for {', '.join(own)}, not for {', '.join(labels)}; choose the "
-            "same labels in the same order"
-        )
-    recipe = Recipe.from_dict(content["recipe"])
-    extra = int(content["extra_channels"])
-    network = DenseNet121(len(own), channels=recipe.channels + extra)
     try:
-        network.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise ModelError(f"{path}: its weights do not fit ({error})") from None
+        model = _model(content)
+    except (DRRError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        text = printable(error, most=200)
+        raise ModelError(f"{path}: its parts do not fit ({text}); copy it again") from None
+    if labels is not None and model.labels != tuple(labels):
+        raise ModelError(
+            f"{path}: was trained for {', '.join(model.labels)}, not for {', '.join(labels)}; "
+            "choose the same labels in the same order"
+        )
+    return model
+
+
+def _model(content: dict[str, Any]) -> Model:
+    """The model that a file describes, whose sizes are those of its weights."""
+    own, state = tuple(content["labels"]), content["state_dict"]
+    extra = content["extra_channels"]
+    if not own or not all(isinstance(name, str) for name in own) or len(set(own)) < len(own):
+        raise ModelError("labels are no different names")
+    if type(extra) is not int or extra < 0 or not isinstance(content["about"], dict):
+        raise ModelError("channels or origin are none")
+    recipe = Recipe.from_dict(content["recipe"])
+    shapes = [tuple(state[name].shape) for name in ("classifier.weight", "features.conv0.weight")]
+    if shapes[0][:1] != (len(own),) or shapes[1][1:2] != (recipe.channels + extra,):
+        raise ModelError("its weights are not of these findings and channels")
+    network = DenseNet121(len(own), channels=recipe.channels + extra)
+    network.load_state_dict(state)
     return Model(
         network=network.eval(),
         labels=own,
@@ -272,8 +286,11 @@ def _load(path: Path) -> Any:
             f"{path}: is not a file of weights, or holds code besides them, which is not run; save "
             "the state_dict alone"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: cannot be read as weights ({error})") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever an unpickler meets
+        text = getattr(error, "strerror", None) or printable(error, most=200)
+        raise ModelError(f"{path}: cannot be read as weights ({text})") from None
 
 
 def _first_layer(given: Tensor, wanted: Tensor) -> Tensor:

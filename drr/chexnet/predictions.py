@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.arrays import read_npz as arrays_of
 from drr.chexnet.metrics import EvaluationError
 from drr.chexnet.names import COLUMNS, find_column, plain
 from drr.datasets.tables import Table, read_table
+from drr.errors import DocumentError
 from drr.io.atomic import write_files
 from drr.spreadsheet import csv_text
 
@@ -177,13 +178,26 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         For a file that is none.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        arrays = arrays_of(path)
+    except (OSError, DocumentError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EvaluationError(
             f"{path}: cannot be read as an NPZ file of plain arrays ({reason})"
         ) from None
+    for name, wanted in _NPZ_KINDS.items():
+        if name in arrays and arrays[name].dtype.kind not in wanted:
+            kind = "texts" if wanted == _TEXT else "numbers"
+            raise EvaluationError(f"{path}: {name!r} holds {arrays[name].dtype}, not {kind}")
+        if name in arrays and wanted == _TEXT and arrays[name].ndim != 1:
+            raise EvaluationError(f"{path}: {name!r} has {arrays[name].ndim} axes, not one")
+    return arrays
+
+
+_TEXT = "UiufbS"  # also names that are numbers
+_NPZ_KINDS = {
+    **dict.fromkeys(("scores", "codes", "age"), "iufbUS"),
+    **dict.fromkeys(("labels", "names", "patients", "sex", "view", "split"), _TEXT),
+}
 
 
 def name_column(table: Table) -> str | None:
@@ -201,6 +215,8 @@ def texts(table: Table, column: str) -> list[str]:
 
 def _number(text: str, column: str, place: str) -> float:
     try:
+        if "_" in text or not text.isascii():  # Python reads more than tables hold
+            raise ValueError
         return float(text) if text.strip() else math.nan
     except ValueError:
         raise EvaluationError(

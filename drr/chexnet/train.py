@@ -24,11 +24,12 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
 import drr
-from drr.chexnet.data import Inputs, Parts, class_weights, targets, training_parts
+from drr.chexnet.data import Inputs, Parts, class_weights, plain_errors, targets, training_parts
 from drr.chexnet.devices import LOGGERS, find_devices, listening, quiet, telling
 from drr.chexnet.history import History, Row
 from drr.chexnet.model import DenseNet121, ModelError, initialise
@@ -37,6 +38,7 @@ from drr.chexnet.training import CHECKPOINT_VERSION, RUN, Keep, Training, Traini
 from drr.datasets.loading import EpochSampler
 from drr.documents import read_json
 from drr.errors import DocumentError, MissingDependencyError, WriteError
+from drr.io.atomic import remove_remains
 
 try:
     import lightning.pytorch as pl
@@ -161,6 +163,7 @@ def _fit(
     """Train, in this process or in one for each of several devices."""
     recipe = module.recipe
     at_interrupt, port = signal.getsignal(signal.SIGINT), os.environ.get("MASTER_PORT")
+    others = set(active_children())
     levels = [(name, logging.getLogger(name).level) for name in LOGGERS]
     with warnings.catch_warnings(), contextlib.ExitStack() as stack:
         quiet()
@@ -169,7 +172,7 @@ def _fit(
             sender = stack.enter_context(
                 listening(lambda row, best: (rows.append(row), report(row, best)))
             )
-            keep = Keep(keep.folder, keep.extra, sender.row, keep.run, sender.error)
+            keep = Keep(keep.folder, keep.extra, sender.row, keep.run)
         trainer = pl.Trainer(
             accelerator=kind,
             devices=devices,
@@ -188,13 +191,16 @@ def _fit(
         try:
             with telling():
                 trainer.fit(module, *loaders, ckpt_path=checkpoint)
-        except SystemExit:
+        except SystemExit as end:
+            if end.code != 1:
+                raise
             # Lightning makes this of Ctrl-C, and ignores it from then on.
             raise KeyboardInterrupt from None
         finally:
-            launcher: Any = trainer.strategy.launcher
-            if launcher is not None:
-                launcher.kill(signal.SIGTERM)
+            # Of an interrupted training; Lightning would wait for them to end.
+            for process in set(active_children()) - others:
+                process.kill()
+                process.join()
             with contextlib.suppress(ValueError, TypeError):  # only the main thread may
                 signal.signal(signal.SIGINT, at_interrupt)
             if port is None:
@@ -216,10 +222,18 @@ def _loaders(
     )
 
 
+class _Loader(DataLoader[dict[str, Any]]):
+    """A loader whose errors are those of the data."""
+
+    def __iter__(self) -> Any:
+        with plain_errors():
+            yield from super().__iter__()
+
+
 def _loader(
     inputs: Inputs, sampler: EpochSampler, batch_size: int, workers: int
 ) -> DataLoader[dict[str, Any]]:
-    return DataLoader(
+    return _Loader(
         inputs,  # type: ignore[arg-type] # anything with a length and items will do
         batch_size=batch_size,
         sampler=sampler,
@@ -267,6 +281,8 @@ def _checkpoint(folder: Path, run: dict[str, Any], *, resume: bool) -> Path | No
     """
     about, checkpoint = folder / RUN, folder / "last.ckpt"
     try:
+        if folder.exists():
+            remove_remains(folder)
         rest = {path.name for path in folder.iterdir()} - {RUN} if folder.exists() else set()
     except OSError as error:
         raise WriteError(
@@ -320,6 +336,8 @@ def _made(folder: Path) -> Iterator[None]:
 
 def _remove(folders: list[Path]) -> None:
     """Those that are empty, the innermost first."""
+    for folder in folders[:1]:
+        remove_remains(folder)  # of a process that was killed while it wrote
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()

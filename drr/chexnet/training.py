@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -179,8 +180,6 @@ class Keep(Checkpoint):
         Called with every row of the history and whether it is the best.
     run
         What the training is, written before the first epoch's results; None where it is there.
-    failed
-        Called with the error of a training that ends with one.
     """
 
     def __init__(
@@ -189,15 +188,14 @@ class Keep(Checkpoint):
         extra: int,
         report: Callable[[Row, bool], object],
         run: bytes | None,
-        failed: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
         self.folder, self.extra, self.report = folder, extra, report
-        self.run, self.failed = run, failed
+        self.run = run
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        self.failed(exception)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.world_size > 1:
+            # Where one process fails the others are ended, which Lightning makes tracebacks of.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)

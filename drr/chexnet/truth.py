@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,7 +92,7 @@ class Truth:
                 )
         if self.names is not None:
             if len(set(self.names)) < len(self.names):
-                twice = next(name for name in self.names if self.names.count(name) > 1)
+                twice = Counter(self.names).most_common(1)[0][0]
                 raise EvaluationError(f"{self.source}: the sample {twice!r} is there twice")
             if self.patients is None:
                 derived = tuple(patient_of(name) or "" for name in self.names)
@@ -313,6 +314,10 @@ def _read_npz(path: Path) -> Truth:
         name: tuple(map(str, arrays[name])) for name in ("names", *_ATTRIBUTES) if name in arrays
     }
     age = arrays.get("age")
+    if age is not None and (age.dtype.kind not in "iuf" or age.ndim != 1):
+        raise EvaluationError(f"{path}: 'age' is no list of numbers")
+    if arrays["codes"].dtype.kind not in "iufb":
+        raise EvaluationError(f"{path}: 'codes' holds {arrays['codes'].dtype}, not numbers")
     return Truth(
         codes=arrays["codes"],
         labels=tuple(map(str, arrays["labels"])),

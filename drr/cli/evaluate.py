@@ -240,17 +240,18 @@ def _threshold(text: str) -> str | Mapping[str, float]:
     if not text.lower().endswith(".json"):
         return text
     from drr.chexnet.metrics import EvaluationError
+    from drr.documents import read_json
 
     try:
-        report: Any = json.loads(Path(text).read_text(encoding="utf-8"))
+        report: Any = read_json(Path(text))
         found = {
-            finding["label"]: float(finding["point"]["threshold"])
+            str(finding["label"]): float(finding["point"]["threshold"])
             for finding in report["classes"]
             if finding["point"] and finding["point"]["threshold"] is not None
         }
     except OSError as error:
         raise EvaluationError(f"{text}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise EvaluationError(
             f"{text}: is not a report that 'drr evaluate --json' wrote; give one, or a rule"
         ) from None
