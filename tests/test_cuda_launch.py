@@ -15,6 +15,7 @@ from drr.kernels.cuda import residency
 from drr.kernels.cuda.errors import CudaError, CudaMemoryError
 from drr.kernels.cuda.launch import project_views
 from drr.kernels.cuda.residency import DeviceVolume, VolumeCache
+from drr.kernels.cuda.views import VIEW_FLOATS
 
 SHAPE = (10, 12, 14)
 HU = random_hu(SHAPE)
@@ -77,7 +78,7 @@ def test_cupy_in_cupy_out_without_a_copy_through_the_host(gpu, expected):
     image = project_views(volume, ONE, VIEWS)
     assert isinstance(image, gpu.ndarray)
     # Constants and tables go up, voxels do not; nothing comes down.
-    assert machine.uploaded - before == UNIT.mapping.table.nbytes + 3 * 33 * 4
+    assert machine.uploaded - before == UNIT.mapping.table.nbytes + 3 * VIEW_FLOATS * 4
     assert machine.downloaded == 0
     np.testing.assert_array_equal(image.get(), expected)
 
