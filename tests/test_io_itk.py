@@ -232,7 +232,11 @@ def test_not_finite(tmp_path: Path, image: SimpleITK.Image) -> None:
     values = SimpleITK.Cast(image, SimpleITK.sitkFloat32)
     values[1, 2, 3] = float("nan")
     SimpleITK.WriteImage(values, str(tmp_path / "scan.nrrd"))
-    with pytest.raises(ReadError, match=r"scan\.nrrd: 1 voxels"):
+    volume = drr.read(tmp_path / "scan.nrrd")
+    assert any("1 voxels" in note and "NaN" in note for note in volume.notes)
+    values = values * float("nan")
+    SimpleITK.WriteImage(values, str(tmp_path / "scan.nrrd"))
+    with pytest.raises(ReadError, match=r"scan\.nrrd: all voxels are NaN"):
         drr.read(tmp_path / "scan.nrrd")
 
 
