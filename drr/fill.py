@@ -167,4 +167,4 @@ def _has_noise(hu: NDArray[np.int16], value: int) -> bool:
     matter = (first != value) & (second != value) & (first > air) & (second > air)
     pairs = np.count_nonzero(matter)
     alike = np.count_nonzero((first == second) & matter)
-    return pairs >= _LEAST_PAIRS and alike < FILL_PARAMETERS["alike"] * pairs
+    return bool(pairs >= _LEAST_PAIRS and alike < FILL_PARAMETERS["alike"] * pairs)
