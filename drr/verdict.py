@@ -38,6 +38,12 @@ _COUNTED = 1 << 18  # voxels at a time
 NORMALISED = 20
 """Values that nowhere exceed this are normalised, by the standard deviation or a window."""
 
+NO_AIR = -900
+"""HU; a volume whose least value is above shows no air."""
+
+CUT_OFF = 0.1
+"""Fraction of voxels that hold the least value where a window cut all below it off."""
+
 ZERO = 32768  # place of value 0 in a histogram of int16
 
 # HU windows of the populations, and of what lies between them in a body.
@@ -64,9 +70,9 @@ class Verdict:
     ----------
     kind
         `hu`; `double-rescaled` or `not-rescaled` (HU shifted by `offset`); `picture` (8-bit
-        grey values); `labels` (a segmentation, or normalised values); `mr-like` (not negative,
-        no CT scale); `constant`; `declared` (the file says that they are something else);
-        `unclear`.
+        grey values, or HU cut off by a window); `labels` (a segmentation, or normalised values);
+        `mr-like` (not negative, no CT scale); `constant`; `declared` (the file says that they are
+        something else); `unclear`.
     is_hu
         Whether projecting the values as they are makes sense.
     padding
@@ -190,6 +196,17 @@ def _of_values(hu: NDArray[np.int16]) -> Verdict:
             0,
             f"No negative values and no air and soft tissue on a CT scale: {span}.",
             "This looks like MR or like stored values without their intercept; check the source.",
+        )
+    if low > NO_AIR and histogram[low + ZERO] > CUT_OFF * histogram.sum():
+        share = 100 * histogram[low + ZERO] / histogram.sum()
+        return Verdict(
+            "picture",
+            False,
+            (),
+            0,
+            f"Cut off below {low}, as by a window of soft tissue: {share:.3g} % of voxels are "
+            f"exactly that, {span}.",
+            "Air and lung cannot be recovered; read the original CT.",
         )
     if _mass(body, SOFT) > 0.3 and low < -20:
         return Verdict(

@@ -883,3 +883,45 @@ def test_lung_dx_equals_simpleitk(test_data: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.spacing, image.GetSpacing(), rtol=1e-6)
     assert volume.verdict.kind == "hu"
     assert drr.read(tmp_path / "1-07.dcm").sha256 == volume.sha256
+
+
+def test_a_file_that_says_it_is_no_hu(tmp_path: Path, pixels: np.ndarray) -> None:
+    volume = drr.read(save_series(tmp_path / "scan", pixels, RescaleType="MGML"))
+    assert volume.verdict.kind == "declared"
+    assert "MGML" in volume.verdict.doubt
+    for kind in ("HU", "US", "HU_MOD"):
+        other = drr.read(save_series(tmp_path / kind, pixels, RescaleType=kind))
+        assert other.verdict.kind != "declared"
+
+
+@pytest.mark.parametrize("stored", [63536, 65535])
+def test_unsigned_padding_beyond_int16(tmp_path: Path, stored: int) -> None:
+    values = np.random.default_rng(0).integers(900, 1100, (6, 32, 32)).astype(np.uint16)
+    values[:, :3] = stored
+    folder = save_series(
+        tmp_path / "scan", values, BitsAllocated=16, BitsStored=16, HighBit=15, Rows=32, Columns=32
+    )
+    volume = drr.read(folder)
+    assert (volume.hu[:, :3] == stored - 65536 - 1024).all()
+    np.testing.assert_array_equal(volume.hu[:, 3:], hu_of(values[:, 3:]))
+    assert any("taken for padding" in note for note in volume.notes)
+
+
+def test_metal_beyond_int16(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(90, 110, (6, 32, 32)).astype(np.uint16)
+    values[3, 10, 10:13] = 5500
+    volume = drr.read(
+        save_series(
+            tmp_path / "scan",
+            values,
+            BitsAllocated=16,
+            BitsStored=16,
+            HighBit=15,
+            Rows=32,
+            Columns=32,
+            RescaleSlope=10,
+            RescaleIntercept=-1024,
+        )
+    )
+    assert (volume.hu[3, 10, 10:13] == 32767).all()
+    assert any("3 voxels of up to 53976 HU, metal" in note for note in volume.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -170,3 +171,21 @@ def test_help_imports_nothing_heavy(command: str) -> None:
         f"result = CliRunner().invoke(main, {arguments!r}); assert result.exit_code == 0, result"
     )
     assert not modules & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("name", "floor"),
+    [
+        ("SimpleITK", (2, 5, 3)),
+        ("pydicom", (3, 0, 2)),
+        ("h5py", (3, 16)),
+        ("pillow", (12, 2)),
+        ("torch", (2, 10)),
+    ],
+)
+def test_no_version_with_known_holes_is_allowed(name: str, floor: tuple[int, ...]) -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.findall(rf'"{name}(?:>=|==)([0-9.]+)"', text)
+    assert found
+    for version in found:
+        assert tuple(int(part) for part in version.split(".")) >= floor

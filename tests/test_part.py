@@ -206,3 +206,18 @@ def test_fingerprints_cover_every_file_of_a_folder(root: Path, tmp_path: Path) -
 def test_a_part_that_cannot_be_written_is_the_builds_error(root: Path, tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="does not exist"):
         run(root, tmp_path / "nowhere" / "part.h5", Configuration(views=(PA,)))
+
+
+def test_values_that_are_no_hu_are_a_reason_unless_accepted(root: Path, tmp_path: Path) -> None:
+    ct = read(root / "ct.nii.gz")
+    path = tmp_path / "ct.nii.gz"
+    path.write_bytes(nifti_bytes(replace(ct, hu=ct.hu + np.int16(1024)), path))
+    study = Study(sample="one", patient="p", path="ct.nii.gz")
+    for look, view in (("film", PA), ("drr-rate", "ap")):
+        configuration = Configuration(views=(view,), look=look)
+        reason = run(tmp_path, tmp_path / "part.h5", configuration, study)
+        assert "without their intercept" in reason
+        assert "--accept values" in reason
+        accepting = replace(configuration, accept=("values",))
+        assert Configuration.from_dict(accepting.to_dict()) == accepting
+        assert run(tmp_path, tmp_path / "part.h5", accepting, study) == ""

@@ -322,3 +322,20 @@ def test_a_mask_of_another_scan(scans, tmp_path):
 
     with pytest.raises(DatasetError, match="mask is of another scan"):
         prepare_store(replace(scans, studies=scans.studies[:1]), tmp_path / "store", read=read)
+
+
+def test_values_that_are_no_hu_are_left_out_unless_accepted(scans, tmp_path):
+    scan = drr.read(scans.root / "ct0.nii")
+    shifted = replace(scan, hu=scan.hu + np.int16(1024))
+    (tmp_path / "shifted.nii").write_bytes(nifti_bytes(shifted, Path("ct.nii")))
+    studies = tuple(
+        Study(sample=name, patient=name, path=f"{name}.nii") for name in ("good", "shifted")
+    )
+    (tmp_path / "good.nii").write_bytes((scans.root / "ct1.nii").read_bytes())
+    cohort = Cohort(kind="manifest", root=tmp_path, studies=studies)
+    store = prepare_store(cohort, tmp_path / "store")
+    assert list(store.failures) == ["shifted"]
+    assert "--accept values" in store.failures["shifted"]
+    store = prepare_store(cohort, tmp_path / "store", accept="values")
+    assert not store.failures
+    assert store.options["accept"] == ["values"]

@@ -80,6 +80,11 @@ def test_shifted_scales(chest: np.ndarray, shift: int, kind: str, padded: bool) 
     assert str(abs(verdict.offset)) in verdict.advice
 
 
+def test_the_intercept_is_told_by_muscle(lung_dx: np.ndarray) -> None:
+    for shift in (1024, -1024, 1000):
+        assert assess((lung_dx + shift).astype(np.int16)).offset == -shift
+
+
 @pytest.mark.parametrize("shift", [-1024, 1024, -8192])
 def test_shifted_scales_of_a_real_scan(lung_dx: np.ndarray, shift: int) -> None:
     verdict = assess((lung_dx + shift).astype(np.int16))
