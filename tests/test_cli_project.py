@@ -309,7 +309,7 @@ def test_record_of_an_unknown_format_is_refused(ct: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero")
 @pytest.mark.parametrize("option", ["--from", "--geometry"])
 def test_record_without_an_end_is_refused(ct: Path, option: str) -> None:
-    assert "too many for a record" in refused("project", ct, option, "/dev/zero")
+    assert "MiB; is it the right file?" in refused("project", ct, option, "/dev/zero")
 
 
 def test_record_made_elsewhere_is_noted(ct: Path) -> None:

@@ -32,7 +32,8 @@ def run(*arguments: object) -> tuple[int, str]:
 
 def test_prepare(scans, tmp_path):
     (scans / "bad.nii").write_bytes(b"none")
-    code, output = run("prepare", scans, "-o", tmp_path / "store", "--spacing", "12")
+    options = ("--spacing", "12", "--keep-names")
+    code, output = run("prepare", scans, "-o", tmp_path / "store", *options)
     assert code == 0, output
     assert "3 of 4 scans" in output
     assert "bad was left out: " in output

@@ -9,9 +9,10 @@ from fuzz import __main__ as fuzz
 from fuzz import seeds
 from fuzz.attempt import damaged, judge
 from fuzz.planted import FAULTS
-from fuzz.targets import TARGETS, Target, unlike_nibabel
+from fuzz.targets import TARGETS, unlike_nibabel
 
 import drr
+from drr.isolated import Isolated
 
 # Fewer than a second of work for most targets; `make fuzz` runs thousands.
 INPUTS = 600
@@ -44,8 +45,9 @@ def test_a_short_run_ends_rightly():
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_planted_faults_are_found(fault):
-    target = Target("planted", lambda: {"a.txt": b""}, fault)
-    wrong, _ = judge(target, target.seed())
+    # In a process of its own: growth cannot be seen in one that has been larger before.
+    with Isolated() as isolated:
+        wrong, _ = isolated.call("fuzz.planted:judged", fault.__name__, seconds=120)
     assert FAULTS[fault] in wrong
 
 

@@ -146,12 +146,13 @@ def test_other_scans_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         data[data.rfind(b"\xff\xc3") + 4] = 17
         file.write_bytes(data)
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(main, ["project", "scans/a", "scans/b", "-o", "out/", "-q"])
+    small = ["--accept", "size", "--accept", "values", "-q"]
+    result = CliRunner().invoke(main, ["project", "scans/a", "scans/b", "-o", "out/", *small])
     assert result.exit_code == 2
     assert "scans/a: " in result.stderr
     assert "17 bits" in result.stderr
     assert [path.name for path in Path("out").glob("*.png")] == ["b_pa.png"]
-    options = ["--pixels", "16", "--workers", "1", "-q"]
+    options = ["--pixels", "16", "--workers", "1", "--keep-names", *small]
     assert CliRunner().invoke(main, ["build", "scans", "-o", "a.h5", *options]).exit_code == 0
     with h5py.File("a.h5") as file:
         reasons = dict(
@@ -160,7 +161,7 @@ def test_other_scans_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert file["samples/name"].asstr()[:].tolist() == ["b"]
     assert list(reasons) == ["a"]
     assert "17 bits" in reasons["a"]
-    CliRunner().invoke(main, ["prepare", "scans", "-o", "store", "-q"])
+    CliRunner().invoke(main, ["prepare", "scans", "-o", "store", "--keep-names", *small])
     store = json.loads(Path("store/store.json").read_text())
     assert [volume["sample"] for volume in store["volumes"]] == ["b"]
     assert "17 bits" in store["failures"]["a"]

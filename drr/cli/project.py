@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from drr.cli.console import LONGEST_LINE, NO_MEMORY, failure, is_quiet, note, progress, quiet_option
-from drr.cli.inputs import CT, find_cts
 from drr.cli.options import DETECTOR_SIZE, PIXELS, WINDOW, accept_option, reading_options
 from drr.cli.outputs import (
     SUFFIXES,
@@ -27,6 +26,7 @@ from drr.cli.request import Request, request_from_options
 from drr.errors import DRRError, ProjectionError, printable
 
 if TYPE_CHECKING:
+    from drr.cli.inputs import CT
     from drr.preparation import Prepared
     from drr.projector import Projection
     from drr.randomisation import Draw
@@ -198,6 +198,7 @@ def command(
     drr project dicom/ -o 'out/{view}.dcm' -v pa -v lao30,15
     drr project ct.nii.gz --from ct_pa.png.json -o again.png
     """
+    from drr.cli.inputs import find_cts
     from drr.io import read_ahead
     from drr.io.write import check_sides
 

@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 from drr.errors import ReadError
+from fuzz.attempt import judge
+from fuzz.targets import Target
 
-__all__ = ["FAULTS", "attempt"]
+__all__ = ["FAULTS", "attempt", "judged"]
 
 
 def traceback() -> None:
@@ -35,6 +37,12 @@ FAULTS = {
     hungry: "MiB",
 }
 """Functions of one file `a.txt`, and what must be said of each."""
+
+
+def judged(name: str) -> tuple[str, str]:
+    """What the fuzzer says of a fault."""
+    target = Target("planted", lambda: {"a.txt": b""}, globals()[name])
+    return judge(target, target.seed())
 
 
 def attempt(name: str, number: int) -> tuple[str, str]:
