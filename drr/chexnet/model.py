@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -278,7 +279,9 @@ def _model(content: dict[str, Any]) -> Model:
 def _load(path: Path) -> Any:
     """What a file holds: tensors and plain values only, so that nothing in it is run."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, of what a damaged pickle seems to be
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"{path}: there is no such file") from None
     except pickle.UnpicklingError:
