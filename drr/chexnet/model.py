@@ -36,6 +36,9 @@ MODEL_VERSION = 1
 
 _GROWTH, _BOTTLENECK, _STEM = 32, 4, 64
 _LAYERS = (6, 12, 24, 16)
+# What values of other types and sizes lead to.
+_UNFIT = (DRRError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
+          ValueError)  # fmt: skip
 # torchvision's first weights name the parts of a layer `norm.1`, the class `norm1`.
 _OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
 
@@ -242,7 +245,7 @@ def load_model(path: str | Path, *, labels: Sequence[str] | None = None) -> Mode
         )
     try:
         model = _model(content)
-    except (DRRError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except _UNFIT as error:
         text = printable(error, most=200)
         raise ModelError(f"{path}: its parts do not fit ({text}); copy it again") from None
     if labels is not None and model.labels != tuple(labels):

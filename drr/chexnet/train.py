@@ -163,10 +163,13 @@ def _fit(
         stack.enter_context(_as_before())
         quiet()
         if devices > 1:
-            rows, report = module.history.rows, keep.report
-            sender = stack.enter_context(
-                listening(lambda row, best: (rows.append(row), report(row, best)))
-            )
+            report = keep.report
+
+            def hear(row: Row, best: bool) -> None:
+                module.history.rows.append(row)
+                report(row, best)
+
+            sender = stack.enter_context(listening(hear))
             keep = Keep(keep.folder, keep.extra, sender.row, keep.run)
         trainer = pl.Trainer(
             accelerator=kind,
