@@ -160,8 +160,6 @@ def _fit(
     """Train, in this process or in one for each of several devices."""
     recipe = module.recipe
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_as_before())
-        quiet()
         if devices > 1:
             report = keep.report
 
@@ -171,6 +169,9 @@ def _fit(
 
             sender = stack.enter_context(listening(hear))
             keep = Keep(keep.folder, keep.extra, sender.row, keep.run)
+        # Left first: what listens hears the end when the others have ended.
+        stack.enter_context(_as_before())
+        quiet()
         trainer = pl.Trainer(
             accelerator=kind,
             devices=devices,
