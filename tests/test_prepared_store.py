@@ -384,6 +384,7 @@ SCAN = ("volumes", 0)
         (put(*SCAN, "affine", value=[[1, 2], [3]]), "scan 1: "),
         (put(*SCAN, "affine", value=[[0.0] * 4] * 4), "affine"),
         (put(*SCAN, "affine", value=[["a"] * 4] * 4), "affine must be finite numbers"),
+        (put(*SCAN, "affine", value=[[1e200] * 4] * 4), "affine must be finite numbers up to"),
         (put(*SCAN, "mask_affine", value=3), "'mask_affine' must be a list or null"),
         (put(*SCAN, "extension", value={"far": 1}), "unknown key 'far'"),
         (put(*SCAN, "cleaned", value=1), "'cleaned' must be true or false"),
