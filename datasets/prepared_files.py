@@ -166,8 +166,9 @@ def _whole(name: str, values: Any) -> tuple[int, ...]:
 
 def _finite(name: str, values: Any) -> NDArray[np.float64]:
     numbers = np.array(values)
-    if numbers.dtype.kind not in "if" or not np.isfinite(numbers).all():
-        raise DatasetError(f"{name} must be finite numbers")
+    # In mm: what is further away than 1000 km is a mistake, and squares of it would overflow.
+    if numbers.dtype.kind not in "if" or not (np.abs(numbers) <= 1e9).all():
+        raise DatasetError(f"{name} must be finite numbers up to 1e9")
     return numbers.astype(np.float64)
 
 

@@ -23,6 +23,12 @@ __all__ = ["MAX_BYTES", "map_npy", "read_npz"]
 MAX_BYTES = 4 << 30
 """Of all arrays of an NPZ file, unpacked."""
 
+# The third is for fields whose names are no Latin, and plain arrays have none.
+_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
 
 def map_npy(path: Path) -> NDArray[Any]:
     """The array of an NPY file, mapped into memory; nothing that is done to it reaches the file.
@@ -85,15 +91,16 @@ def _header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], Any, np.dtype[
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python's, of the source that a header is
         version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0
-        if version != (1, 0):
-            read = np.lib.format.read_array_header_2_0
+        read = _READERS.get(version)
+        if read is None:
+            raise DocumentError(f"is of NPY's version {version}")
         shape, fortran, dtype = read(file)
     if dtype.hasobject or dtype.names or dtype.subdtype or any(count < 0 for count in shape):
         raise DocumentError(f"holds an array of {printable(dtype, most=60)}, not plain values")
     expected = math.prod(shape) * dtype.itemsize
     if size - file.tell() != expected:
         raise DocumentError(
-            f"holds {size - file.tell()} bytes of an array of {expected}; copy it again"
+            f"holds {size - file.tell()} bytes of an array of {printable(expected, most=30)}; copy "
+            "it again"
         )
     return shape, "F" if fortran else "C", dtype

@@ -182,9 +182,11 @@ def display_from_dict(values: Mapping[str, Any]) -> Display:
     kinds: dict[str, Any] = {"window": Window, "film": Film, "minmax": MinMax}
     options = dict(values)
     kind = options.pop("kind", None)
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise DisplayError(
             f"there is no display of kind {kind!r}; kinds are {', '.join(sorted(kinds))}"
         )
+    if not isinstance(options.get("invert", False), bool):
+        raise DisplayError(f"invert must be true or false, got {options['invert']!r}")
     display: Display = kinds[kind].from_dict(options)
     return display

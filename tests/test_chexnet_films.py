@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from drr.chexnet.films import Films
 from drr.chexnet.metrics import EvaluationError
 from drr.datasets.labels import CT_RATE_LABELS, UNKNOWN
 from drr.datasets.study import CohortError
-from drr.errors import ReadError
+from drr.errors import DRRError, ReadError
 
 NIH = """Image Index,Finding Labels,Patient ID,Patient Age,Patient Gender,View Position,split
 00000001_000.png,Effusion|Nodule,1,50,M,PA,train
@@ -210,3 +213,89 @@ def test_real_films(test_data: Path) -> None:
     # 2500 x 2048 pixels of 0.171 mm.
     assert image.shape == (1, 262, 320)
     assert 0.2 < image.mean() < 0.8
+
+
+def empty(mode, size=(40, 30), **options):
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, options.pop("format", "PNG"), **options)
+    return buffer.getvalue()
+
+
+def bomb(side):
+    """A PNG that says it is so large, with data for one row."""
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+
+    def chunk(kind, content):
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    data = zlib.compress(bytes(side + 1))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "F"])
+def test_films_of_every_mode(mode):
+    kind = "TIFF" if mode in ("CMYK", "F", "I") else "PNG"
+    film = read_film(empty(mode, format=kind), name="x")
+    assert film.shape == (30, 40)
+    assert film.dtype == np.float32
+    assert (film == (mode == "CMYK")).all()  # no ink at all is white
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"none",
+        empty("L")[:50],
+        empty("L", format="JPEG")[:200],
+        empty("L", format="GIF"),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
+        bomb(100_000),
+        bomb(2**31 - 1),
+        bytes(128) + b"DICM" + bytes(50),
+    ],
+    ids=["empty", "text", "cut PNG", "cut JPEG", "GIF", "EPS", "bomb", "huge", "DICOM"],
+)
+def test_other_pictures_are_refused_in_one_line(content):
+    with pytest.raises(ReadError, match=r"^film\.png: ") as info:
+        read_film(content, name="film.png")
+    assert "\n" not in str(info.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_flipped_bytes_of_films_are_read_or_refused():
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (24, 24), np.uint8))
+    for kind in ("PNG", "JPEG", "TIFF", "BMP"):
+        buffer = io.BytesIO()
+        noise.save(buffer, kind)
+        sound = buffer.getvalue()
+        for place in range(min(300, len(sound))):
+            content = bytearray(sound)
+            content[place] ^= int(rng.integers(1, 256))
+            with contextlib.suppress(ReadError):
+                film = read_film(bytes(content), name="film")
+                assert film.ndim == 2
+                assert 0 <= film.min() <= film.max() <= 1
+
+
+def test_films_in_damaged_archives(tmp_path):
+    path = tmp_path / "films.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", empty("L", (200, 200)))
+        archive.writestr("b.png", empty("L", (200, 201)))
+    table = tmp_path / "table.csv"
+    table.write_text("image,Effusion\na.png,1\nb.png,0\n")
+    sound = path.read_bytes()
+    assert len(Films(path, table)) == 2
+    for place in range(len(sound)):
+        content = bytearray(sound)
+        content[place] ^= 0x55
+        path.write_bytes(content)
+        try:
+            films = Films(path, table)
+            for index in range(len(films)):
+                films[index]
+        except DRRError as error:
+            assert "\n" not in str(error)  # noqa: PT017

@@ -137,3 +137,49 @@ def test_weights_that_do_not_fit(model, tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(ModelError, match="no state dictionary"):
         initialise(mine, tmp_path / "list.pt")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("labels", 3),
+        ("labels", []),
+        ("labels", [1, 2]),
+        ("labels", ["a", "a"]),
+        ("labels", ["a"] * 10**6),
+        ("extra_channels", 10**9),
+        ("extra_channels", -1),
+        ("extra_channels", "1"),
+        ("recipe", []),
+        ("recipe", {"channels": 10**9}),
+        ("recipe", {"channels": 1}),
+        ("about", 7),
+        ("state_dict", None),
+        ("state_dict", {}),
+        ("state_dict", {"classifier.weight": 3}),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_before_they_take_memory(model, tmp_path, key, value):
+    path = tmp_path / "model.pt"
+    save_model(path, model)
+    content = torch.load(path, weights_only=True)
+    for damaged in (content | {key: value}, {k: v for k, v in content.items() if k != key}):
+        torch.save(damaged, path)
+        with pytest.raises(ModelError, match=r"model\.pt: its parts do not fit"):
+            load_model(path)
+
+
+def test_flipped_bytes_of_a_model_are_read_or_refused(model, tmp_path, recwarn):
+    path = tmp_path / "model.pt"
+    save_model(path, model)
+    sound = path.read_bytes()
+    start = sound.find(b"data.pkl")
+    for place in [*range(start, start + 400, 9), *range(len(sound) - 500, len(sound), 11)]:
+        content = bytearray(sound)
+        content[place] ^= 0x55
+        path.write_bytes(content)
+        try:
+            load_model(path)
+        except ModelError as error:
+            assert "model.pt" in str(error)  # noqa: PT017
+    assert not recwarn.list

@@ -98,6 +98,30 @@ def test_no_file_and_no_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"scores": np.zeros((2, 1)) + 1j, "labels": ["a"]}, "'scores' holds complex128"),
+        ({"scores": np.zeros((2, 1), "M8[s]"), "labels": ["a"]}, "'scores' holds datetime64"),
+        ({"scores": np.zeros((2, 1)), "labels": "a"}, "'labels' has 0 axes"),
+        ({"scores": np.zeros((2, 1)), "labels": [["a"]]}, "'labels' has 2 axes"),
+        ({"scores": np.zeros((2, 1)), "labels": ["a"], "names": np.zeros((2, 2))}, "has 2 axes"),
+        ({"scores": np.zeros((2, 1)), "labels": ["a"], "names": np.zeros(2, "M8")}, "not texts"),
+    ],
+)
+def test_arrays_of_other_kinds_are_refused(tmp_path: Path, arrays: dict, message: str) -> None:
+    np.savez(tmp_path / "p.npz", **arrays)
+    with pytest.raises(EvaluationError, match=message) as info:
+        read_predictions(tmp_path / "p.npz")
+    assert str(tmp_path / "p.npz") in str(info.value)
+
+
+@pytest.mark.parametrize("text", ["1_0", "0x1p3", "\uff11", "9" * 400, "1e999", "-inf", "--1"])
+def test_numbers_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(EvaluationError, match=r"p.*\.csv"):
+        read_predictions(table(tmp_path, f"image,Edema\na,{text}\n"))
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"scores": np.zeros((2, 2)), "labels": ("a",)}, "by 1 findings"),

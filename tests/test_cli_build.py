@@ -89,8 +89,22 @@ def test_a_file_gives_the_same_options(folder: Path, name: str) -> None:
         ("a: [", "is neither YAML nor JSON"),
         ("look: radar", "radar"),
         ("out: x.h5", "SOURCE is missing"),
+        ("pixels: true", "'pixels' is True; write it as on the command line"),
+        ("seed: false", "'seed' is False; write it"),
+        ("force: 3", "force"),
+        ("look: null", "'look' is None; write it"),
+        ("view: [[pa]]", "write it as on the command line"),
+        ("view: [pa, true]", "'view' is True; write it"),
+        ("pixels: " + "9" * 400, "too many digits"),
+        ("pixels: .inf", "not a finite number"),
+        ('look: "a\\0b"', "write it as on the command line"),
+        ("look: 2020-02-30", "is neither YAML nor JSON"),
+        ("look: 2020-02-03", "write it as on the command line"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\n" + "c: &c [" + "*b, " * 999 + "*b]\nd: ["
+         + "*c, " * 99 + "*c]", "100000 values"),
+        ("\n".join(f"k{i}:" for i in range(10_001)), "10001 keys"),
     ],
-)
+)  # fmt: skip
 def test_files_that_cannot_be_are_refused(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "build.yaml"
     path.write_text(text)

@@ -97,6 +97,82 @@ def test_train(tmp_path):
     assert "has no store.json" in output
 
 
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    labels = [[i % 2] for i in range(18)]
+    return write_dataset(
+        tmp_path_factory.mktemp("films") / "set.h5", rng.integers(0, 256, (18, 32, 32)),
+        labels=labels, label_names=["a"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "words"),
+    [
+        ('{"image_size": 32, "batch_size": 13}', [], "leave one for the last"),
+        ("{}", ["--accelerator", "gpu"], "no GPU answers"),
+        ("{}", ["--devices", "0"], "--devices"),
+        ("{}", ["--devices", "99999"], "99999 devices were asked for"),
+        ("{}", ["--seed", "9" * 23], "seed must be a whole number from 0 to"),
+        ("{}", ["--seed", "-1"], "--seed"),
+        ("{}", ["--batch-size", "9" * 30], "batch_size must be a whole number from 1 to 65536"),
+        ("{}", ["--epochs", "9" * 30], "epochs must be a whole number"),
+        ("{}", ["--workers", "100000"], "workers is a number from 0 to 256"),
+        ("{}", ["--workers", "-1"], "--workers"),
+        ("{}", ["--fold", "9"], "fold 9 does not exist"),
+        ("{}", ["--label", "b"], "there is no label 'b'"),
+        ("{}", ["--view", "ll"], "there is no view 'll'"),
+        ("{}", ["--weights", "none.pt"], "none.pt"),
+        ('{"seed": %s}' % ("9" * 23), [], "seed must be a whole number"),
+        ('{"seed": %s}' % ("9" * 400), [], "too many digits"),
+        ('{"learning_rate": NaN}', [], "NaN is not a JSON number"),
+        ('{"learning_rate": 1e999}', [], "too large"),
+        ('{"learning_rate": "fast"}', [], "learning_rate must be a number"),
+        ('{"learning_rate": true}', [], "learning_rate must be a number"),
+        ('{"gradient_clip": %s}' % ("1" * 39), [], "gradient_clip must be a number"),
+        ('{"image_size": 8}', [], "image_size must be a whole number from 32 to 4096"),
+        ('{"image_size": 1000000000}', [], "image_size must be a whole number from 32 to 4096"),
+        ('{"image_size": [32, 32]}', [], "image_size must be a whole number"),
+        ('{"labels": {"a": 1}}', [], "labels must be a list"),
+        ('{"labels": [["a"]]}', [], "labels must be a list"),
+        ('{"policy": ["chest"]}', [], "policy: "),
+        ('{"policy": "cest"}', [], "policy: there is no"),
+        ('{"betas": [0.9, [1]]}', [], "betas must be a number"),
+        ('{"optimiser": ["adam"]}', [], "optimiser must be one of"),
+        ('{"precision": {}}', [], "precision must be one of"),
+        ('{"seed": 1, "seed": 2}', [], "occurs twice"),
+        ("[" * 3000, [], "nested too deeply"),
+        ("", [], "is not JSON"),
+    ],
+)
+def test_a_refused_training_is_one_line_and_leaves_nothing(films, tmp_path, recipe, options, words):
+    pytest.importorskip("lightning", reason="lightning is not installed")
+    (tmp_path / "r.json").write_text(recipe)
+    folder = tmp_path / "runs" / "run"
+    options = ["--accelerator", "cpu", *options]
+    done = CliRunner().invoke(
+        main, ["train", str(films), "-o", str(folder), "-r", str(tmp_path / "r.json"), *options]
+    )
+    assert done.exit_code == 2, done.output
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("drr: note: ")]
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json"]
+
+
+def test_a_refused_preparation_leaves_nothing(scans, tmp_path):
+    for options, words in (
+        (["--spacing", "1e9"], "from 0.05 to 50"),
+        (["--spacing", "1e-9"], "from 0.05 to 50"),
+        (["--spacing", "nan"], "from 0.05 to 50"),
+    ):
+        code, output = run("prepare", scans, "-o", tmp_path / "store", *options)
+        assert (code, output.count("\n")) == (2, 1)
+        assert words in output
+        assert not (tmp_path / "store").exists()
+
+
 def test_help_needs_no_torch():
     script = (
         "import sys; from drr.cli import main; main(['train', '--help'], standalone_mode=False); "

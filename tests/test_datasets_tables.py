@@ -51,6 +51,13 @@ def test_tables_that_are_none(tmp_path: Path, content: bytes, words: str) -> Non
         read_table(table(tmp_path, content))
 
 
+def test_tables_of_very_many_columns(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(f"c{i}" for i in range(300_000)) + "\n")
+    with pytest.raises(CohortError, match=r"wide\.csv: has 300000 columns; at most 10000"):
+        read_table(path)
+
+
 def test_a_missing_table(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match=r"none\.csv: cannot be read"):
         read_table(tmp_path / "none.csv")

@@ -339,3 +339,93 @@ def test_values_that_are_no_hu_are_left_out_unless_accepted(scans, tmp_path):
     store = prepare_store(cohort, tmp_path / "store", accept="values")
     assert not store.failures
     assert store.options["accept"] == ["values"]
+
+
+def damaged_index(folder, change):
+    path = folder / "store.json"
+    index = json.loads(path.read_text())
+    change(index)
+    path.write_text(json.dumps(index))
+
+
+def put(*keys, value):
+    def change(index):
+        for key in keys[:-1]:
+            index = index[key]
+        index[keys[-1]] = value
+
+    return change
+
+
+SCAN = ("volumes", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (put("options", value=3), "'options' must be an object, not a whole number"),
+        (put("label_names", value={}), "'label_names' must be a list"),
+        (put("label_names", value=[1, 2]), "label_names and failures must be texts"),
+        (put("failures", value={"a": []}), "label_names and failures must be texts"),
+        (put("volumes", value=None), "'volumes' must be a list, not null"),
+        (put("volumes", value=[7]), "scan 1: .* is a whole number, not an object"),
+        (put(*SCAN, "sample", value=1), "scan 1: .*'sample' must be text, not a whole number"),
+        (put(*SCAN, "sample", value="../../etc"), "scan 1: .*sample '.*' has a character"),
+        (put(*SCAN, "sample", value="a/b"), "scan 1: .*sample '.*' has a character"),
+        (put(*SCAN, "patient", value=None), "'patient' must be text, not null"),
+        (put(*SCAN, "age", value="old"), "'age' must be a number or null"),
+        (put(*SCAN, "age", value=1e30), "is not in years"),
+        (put(*SCAN, "labels", value=[1.5]), "labels must be whole numbers"),
+        (put(*SCAN, "labels", value=[1] * 99), "labels"),
+        (put(*SCAN, "shape", value=[1, 2]), "shape must be three"),
+        (put(*SCAN, "shape", value=[1, 2, True]), "shape must be whole numbers"),
+        (put(*SCAN, "shape", value=[1, 2, 3]), r"hu\.npy has the shape"),
+        (put(*SCAN, "spacing", value=[1, 2, -3]), "spacing must be three numbers above zero"),
+        (put(*SCAN, "affine", value=[[1, 2], [3]]), "scan 1: "),
+        (put(*SCAN, "affine", value=[[0.0] * 4] * 4), "affine"),
+        (put(*SCAN, "affine", value=[["a"] * 4] * 4), "affine must be finite numbers"),
+        (put(*SCAN, "affine", value=[[1e200] * 4] * 4), "affine must be finite numbers up to"),
+        (put(*SCAN, "mask_affine", value=3), "'mask_affine' must be a list or null"),
+        (put(*SCAN, "extension", value={"far": 1}), "unknown key 'far'"),
+        (put(*SCAN, "cleaned", value=1), "'cleaned' must be true or false"),
+        (put(*SCAN, "notes", value=[{}]), "notes must be texts"),
+        (put(*SCAN, "files", value={"../x": [1, "0" * 64]}), "files must be hu.npy, anatomy.npz"),
+        (put(*SCAN, "files", "hu.npy", value=[10**30, 1]), "a size and a digest each"),
+        (put(*SCAN, "files", "hu.npy", value=7), "scan 1: "),
+        (put(*SCAN, "colour", value=7), "unknown key 'colour'"),
+        (lambda index: index["volumes"][0].pop("key"), "the key 'key' is missing"),
+        (lambda index: index["volumes"].append(index["volumes"][0]), "names a scan twice"),
+    ],
+)
+def test_an_index_of_wrong_values_is_refused(own, change, words):
+    _, store = own
+    damaged_index(store.folder, change)
+    with pytest.raises(DatasetError, match=words) as info:
+        PreparedStore(store.folder).load(0)
+    assert str(info.value).startswith(str(store.folder))
+
+
+@pytest.mark.parametrize("name", ["hu.npy", "mask.npy", "anatomy.npz"])
+def test_damaged_files_of_a_scan_are_refused(own, name):
+    """Those of the same size, which only `verify` tells from whole ones."""
+    _, store = own
+    (path,) = (p for p in [store.folder / store.entries[0].sample / name] if p.exists())
+    sound = path.read_bytes()
+    refused = 0
+    for place in range(0, 400, 7):
+        content = bytearray(sound)
+        content[place] ^= 0xFF
+        path.write_bytes(content)
+        try:
+            PreparedStore(store.folder).load(0)
+        except DatasetError as error:
+            refused += 1
+            assert str(store.folder) in str(error)  # noqa: PT017
+    assert refused > 5
+
+
+@pytest.mark.parametrize("spacing", [1e9, 1e-9, 0, -1, float("nan"), float("inf")])
+def test_spacings_that_no_scan_has_are_refused(scans, tmp_path, spacing):
+    with pytest.raises(DatasetError, match=r"spacing is mm above zero, from 0\.05 to 50"):
+        prepare_store(scans, tmp_path / "store", spacing=spacing)
+    assert not (tmp_path / "store").exists()

@@ -209,6 +209,44 @@ def test_an_edited_geometry_is_noticed(tmp_path: Path) -> None:
         load_record(save(tmp_path, content))
 
 
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("geometry", "u"), [[1], 2, 3]),
+        (("geometry", "u"), [10**30, 0, 0]),
+        (("geometry", "shape"), [[1, 2], 3]),
+        (("geometry", "shape"), 5),
+        (("geometry", "source"), "far"),
+        (("display", "kind"), ["window"]),
+        (("display", "kind"), {}),
+        (("display", "center"), [1, [2]]),
+        (("display", "invert"), []),
+    ],
+)
+def test_values_of_any_kind_inside_are_refused(
+    tmp_path: Path, keys: tuple[str, ...], value: object
+) -> None:
+    content = json.loads(dump_record(record()))
+    inside(content, keys[:-1])[keys[-1]] = value
+    with pytest.raises(ReadError, match=rf"a\.png\.json: its {keys[0]}"):
+        load_record(save(tmp_path, content))
+
+
+@pytest.mark.parametrize("text", ["1" * 400, "-" + "9" * 50, "1e400"])
+def test_numbers_of_too_many_digits_are_refused(tmp_path: Path, text: str) -> None:
+    content = json.loads(dump_record(record()))
+    content["projection"]["seed"] = "here"
+    damaged = json.dumps(content).replace('"here"', text)
+    with pytest.raises(ReadError, match="is not a JSON record"):
+        load_record(save(tmp_path, damaged))
+
+
+def test_very_many_keys_are_refused_at_once(tmp_path: Path) -> None:
+    many = ", ".join(f'"{i}": 0' for i in range(330_000))
+    with pytest.raises(ReadError, match="330001 keys"):
+        load_record(save(tmp_path, f'{{{many}, "7": 1}}'))
+
+
 def test_labels_must_be_whole_numbers(tmp_path: Path) -> None:
     content = record()
     content["thickness"] = {"labels": ["lung"], "unit": "mm"}

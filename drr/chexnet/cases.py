@@ -126,8 +126,11 @@ def align(
         raise EvaluationError(
             f"uncertain labels cannot count as {uncertain!r}{nearest(uncertain, UNCERTAIN_AS)}"
         )
-    pairs = match_labels(predictions.labels, truth.labels, mapping=mapping)
-    pairs = _wanted(pairs, predictions.labels, truth.labels, labels)
+    try:
+        pairs = match_labels(predictions.labels, truth.labels, mapping=mapping)
+        pairs = _wanted(pairs, predictions.labels, truth.labels, labels)
+    except EvaluationError as error:
+        raise EvaluationError(f"{predictions.source}, {truth.source}: {error}") from None
     notes = [*truth.notes, *_label_notes(pairs, predictions, truth, bool(labels))]
     ours, theirs, joined = _join(predictions, truth)
     chosen = select(truth, split=split, views=views)

@@ -20,6 +20,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 import torch
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from drr.chexnet.history import Row
 from drr.chexnet.training import TrainingError
@@ -111,12 +112,12 @@ def told(error: Exception) -> Exception:
     if isinstance(error, DRRError):
         return error
     text = str(error)
-    if isinstance(error, torch.multiprocessing.ProcessRaisedException):
+    if isinstance(error, ProcessRaisedException):
         # A traceback; errors of this package are its last line, and one line only.
         text = text.rstrip().rpartition("\n")[2]
         if (own := _own(text)) is not None:
             return own
-    if isinstance(error, torch.multiprocessing.ProcessExitedException):
+    if isinstance(error, ProcessExitedException):
         return TrainingError(
             f"a process of the training was ended from outside ({printable(text, most=150)}); "
             "there may be too little memory"

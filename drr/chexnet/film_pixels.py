@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
+import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
 
 LARGEST = 1 << 30
 """Bytes of one film's pixels."""
+
+PIXELS_A_BYTE = 10_000
+"""At most; DEFLATE packs 8256 pixels of one bit into a byte."""
 
 SHOWN = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
 """Elements by which stored values become grey levels."""
@@ -59,7 +66,13 @@ def _picture(content: bytes, name: str) -> NDArray[Any]:
 
     try:
         # No other formats: some that Pillow knows run programs, and none is a film's.
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF", "BMP")) as image:
+        formats = ("PNG", "JPEG", "TIFF", "BMP")
+        with (
+            _no_warnings(),  # of tags that films can do without
+            Image.open(io.BytesIO(content), formats=formats) as image,
+        ):
+            if math.prod(image.size) > PIXELS_A_BYTE * len(content):
+                raise ReadError(f"{image.size} pixels cannot be in {len(content)} bytes")
             mode = image.mode
             if mode not in ("L", "I", "F") and not mode.startswith("I;16"):
                 image = image.convert("RGB" if "A" in mode or mode == "P" else mode).convert("L")
@@ -81,6 +94,13 @@ def _picture(content: bytes, name: str) -> NDArray[Any]:
             )
         return values
     return values / np.float32(255 if mode == "L" else 65535)
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _dicom(content: bytes, name: str) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ MODEL_VERSION = 1
 
 _GROWTH, _BOTTLENECK, _STEM = 32, 4, 64
 _LAYERS = (6, 12, 24, 16)
+# What values of other types and sizes lead to.
+_UNFIT = (DRRError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
+          ValueError)  # fmt: skip
 # torchvision's first weights name the parts of a layer `norm.1`, the class `norm1`.
 _OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
 
@@ -241,7 +245,7 @@ def load_model(path: str | Path, *, labels: Sequence[str] | None = None) -> Mode
         )
     try:
         model = _model(content)
-    except (DRRError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except _UNFIT as error:
         text = printable(error, most=200)
         raise ModelError(f"{path}: its parts do not fit ({text}); copy it again") from None
     if labels is not None and model.labels != tuple(labels):
@@ -278,7 +282,9 @@ def _model(content: dict[str, Any]) -> Model:
 def _load(path: Path) -> Any:
     """What a file holds: tensors and plain values only, so that nothing in it is run."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, of what a damaged pickle seems to be
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"{path}: there is no such file") from None
     except pickle.UnpicklingError:

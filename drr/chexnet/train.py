@@ -20,7 +20,6 @@ import logging
 import os
 import platform
 import signal
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
@@ -34,11 +33,10 @@ from drr.chexnet.devices import LOGGERS, find_devices, listening, quiet, telling
 from drr.chexnet.history import History, Row
 from drr.chexnet.model import DenseNet121, ModelError, initialise
 from drr.chexnet.recipe import Recipe, find_recipe
-from drr.chexnet.training import CHECKPOINT_VERSION, RUN, Keep, Training, TrainingError
+from drr.chexnet.run_folder import checkpoint_in, history_in, made
+from drr.chexnet.training import RUN, Keep, Training, TrainingError
 from drr.datasets.loading import EpochSampler
-from drr.documents import read_json
-from drr.errors import DocumentError, MissingDependencyError, WriteError
-from drr.io.atomic import remove_remains
+from drr.errors import DRRError, MissingDependencyError, printable
 
 try:
     import lightning.pytorch as pl
@@ -52,7 +50,6 @@ except ImportError:
 __all__ = ["TrainingError", "train"]
 
 MOST_WORKERS = 256
-MOST_RUN_BYTES = 1 << 28  # it names every patient of the validation fold
 
 
 def train(
@@ -126,7 +123,7 @@ def train(
         note("precision 16-mixed needs a GPU; bf16-mixed takes its place")
     labels = tuple(parts.valid.pathologies)
     run = _run(data, recipe, parts, fold=fold, labels=labels, projected=projected, devices=devices)
-    checkpoint = _checkpoint(folder, run, resume=resume)
+    checkpoint = checkpoint_in(folder, run, resume=resume)
     torch.manual_seed(recipe.seed)
     extra = parts.valid[0]["image"].shape[0] - 1
     network = DenseNet121(len(labels), channels=recipe.channels + extra)
@@ -136,14 +133,14 @@ def train(
     wanted = targets(parts.codes, recipe)
     module = Training(network, recipe, labels, class_weights(wanted, recipe))
     if checkpoint is not None:
-        module.history.rows = _history(checkpoint, recipe, labels)
+        module.history.rows = history_in(checkpoint, module)
         stopped = recipe.patience and module.history.epochs_without_gain >= recipe.patience
         if len(module.history.rows) >= recipe.epochs or stopped:
             note(f"{folder}: this training is finished after {len(module.history.rows)} epochs")
             return module.history
     loaders = _loaders(parts, recipe, workers, epoch=len(module.history.rows))
     text = None if checkpoint else (json.dumps(run, indent=2) + "\n").encode()
-    with _made(folder):
+    with made(folder):
         if checkpoint is None:
             (folder / RUN).unlink(missing_ok=True)
         keep = Keep(folder, extra, report, text)
@@ -162,17 +159,19 @@ def _fit(
 ) -> None:
     """Train, in this process or in one for each of several devices."""
     recipe = module.recipe
-    at_interrupt, port = signal.getsignal(signal.SIGINT), os.environ.get("MASTER_PORT")
-    others = set(active_children())
-    levels = [(name, logging.getLogger(name).level) for name in LOGGERS]
-    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
-        quiet()
+    with contextlib.ExitStack() as stack:
         if devices > 1:
-            rows, report = module.history.rows, keep.report
-            sender = stack.enter_context(
-                listening(lambda row, best: (rows.append(row), report(row, best)))
-            )
+            report = keep.report
+
+            def hear(row: Row, best: bool) -> None:
+                module.history.rows.append(row)
+                report(row, best)
+
+            sender = stack.enter_context(listening(hear))
             keep = Keep(keep.folder, keep.extra, sender.row, keep.run)
+        # Left first: what listens hears the end when the others have ended.
+        stack.enter_context(_as_before())
+        quiet()
         trainer = pl.Trainer(
             accelerator=kind,
             devices=devices,
@@ -191,22 +190,38 @@ def _fit(
         try:
             with telling():
                 trainer.fit(module, *loaders, ckpt_path=checkpoint)
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, DRRError) or checkpoint is None or keep.started or devices > 1:
+                raise
+            text = printable(error, most=200)
+            raise ModelError(f"{checkpoint}: cannot be taken up again ({text})") from None
         except SystemExit as end:
             if end.code != 1:
                 raise
             # Lightning makes this of Ctrl-C, and ignores it from then on.
             raise KeyboardInterrupt from None
-        finally:
-            # Of an interrupted training; Lightning would wait for them to end.
-            for process in set(active_children()) - others:
-                process.kill()
-                process.join()
-            with contextlib.suppress(ValueError, TypeError):  # only the main thread may
-                signal.signal(signal.SIGINT, at_interrupt)
-            if port is None:
-                os.environ.pop("MASTER_PORT", None)
-            for name, level in levels:
-                logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def _as_before() -> Iterator[None]:
+    """Undo what Lightning does to this process beyond the training."""
+    at_interrupt, port = signal.getsignal(signal.SIGINT), os.environ.get("MASTER_PORT")
+    levels = [(name, logging.getLogger(name).level) for name in LOGGERS]
+    others = set(active_children())
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        # Of an interrupted training; Python would wait for them to end.
+        for process in set(active_children()) - others:
+            process.kill()
+            process.join()
+        with contextlib.suppress(ValueError, TypeError):  # only the main thread may
+            signal.signal(signal.SIGINT, at_interrupt)
+        if port is None:
+            os.environ.pop("MASTER_PORT", None)
+        for name, level in levels:
+            logging.getLogger(name).setLevel(level)
 
 
 def _loaders(
@@ -273,76 +288,6 @@ def _run(
     }
 
 
-def _checkpoint(folder: Path, run: dict[str, Any], *, resume: bool) -> Path | None:
-    """The checkpoint to go on with in a folder of the same training; None in a new one.
-
-    A folder holds a training from its first whole epoch on. Without a checkpoint nothing was
-    learnt, and the command that left `run.json` alone may be given again, corrected.
-    """
-    about, checkpoint = folder / RUN, folder / "last.ckpt"
-    try:
-        if folder.exists():
-            remove_remains(folder)
-        rest = {path.name for path in folder.iterdir()} - {RUN} if folder.exists() else set()
-    except OSError as error:
-        raise WriteError(
-            f"{folder}: cannot be written: {error.strerror or error}; choose another folder"
-        ) from None
-    if not rest:
-        return None
-    if not about.exists():
-        raise TrainingError(f"{folder}: is not empty; choose a new folder for a training")
-    if not resume:
-        raise TrainingError(
-            f"{folder}: holds a training already; go on with it (--resume, resume=True) or choose "
-            "another folder"
-        )
-    try:
-        before = read_json(about, most=MOST_RUN_BYTES)
-    except (OSError, DocumentError) as error:
-        raise TrainingError(f"{about}: cannot be read ({error})") from None
-    if not isinstance(before, dict):
-        raise TrainingError(f"{about}: does not say what this training is; choose another folder")
-    for key in run:
-        # Releases before there were several devices did not say how many.
-        found = before.get(key, 1 if key == "devices" else None)
-        if key != "versions" and found != run[key]:
-            what = _difference(found, run[key])
-            raise TrainingError(
-                f"{folder}: holds a training with {key} {what}; choose another folder"
-            )
-    return checkpoint if checkpoint.exists() else None
-
-
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """The folder, which can be written to; where nothing was learnt it goes again."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        _remove(missing)
-        raise WriteError(
-            f"{folder}: cannot be written: {error.strerror or error}; choose another folder"
-        ) from None
-    try:
-        yield
-    except BaseException:
-        _remove(missing)
-        raise
-
-
-def _remove(folders: list[Path]) -> None:
-    """Those that are empty, the innermost first."""
-    for folder in folders[:1]:
-        remove_remains(folder)  # of a process that was killed while it wrote
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-
-
 def _check_steps(samples: int, recipe: Recipe, devices: int) -> None:
     """Refuse a step that batch normalisation cannot take: one image, shrunk to one pixel."""
     side = recipe.image_size
@@ -355,36 +300,3 @@ def _check_steps(samples: int, recipe: Recipe, devices: int) -> None:
             f"{recipe.batch_size} leave one for the last, and one of {recipe.image_size} pixels "
             "is too small to learn from alone; choose another batch_size, or image_size 64"
         )
-
-
-def _difference(before: Any, now: Any) -> str:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in now:
-            if before.get(key) != now[key]:
-                return f"{key} {before.get(key)!r}, not {now[key]!r}"
-    return f"{before!r}, not {now!r}"
-
-
-def _history(path: Path, recipe: Recipe, labels: tuple[str, ...]) -> list[Row]:
-    """The history in a checkpoint of this training."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        own = content["drr"]
-        kind, found = own["version"], tuple(own["labels"])
-        rows: list[Row] = list(own["history"])
-        same = Recipe.from_dict(own["recipe"]) == recipe
-        for row in rows:
-            if not all(isinstance(k, str) and isinstance(v, int | float) for k, v in row.items()):
-                raise ValueError("its history is none")
-    except Exception as error:  # whatever an unpickler meets
-        raise ModelError(f"{path}: cannot be read as a checkpoint ({error})") from None
-    if kind != CHECKPOINT_VERSION:
-        raise ModelError(f"{path}: is of version {kind}, this release reads {CHECKPOINT_VERSION}")
-    if found != labels:
-        raise ModelError(
-            f"{path}: was trained for {', '.join(found)}, not for {', '.join(labels)}; choose "
-            "another folder"
-        )
-    if not same:
-        raise ModelError(f"{path}: was made with another recipe; choose another folder")
-    return rows

@@ -191,8 +191,10 @@ class Keep(Checkpoint):
     ) -> None:
         self.folder, self.extra, self.report = folder, extra, report
         self.run = run
+        self.started = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = True
         if trainer.world_size > 1:
             # Where one process fails the others are ended, which Lightning makes tracebacks of.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -34,7 +34,7 @@ def note(message: str) -> None:
 
 def failure(message: str) -> None:
     """Say what went wrong."""
-    _say(f"drr: error: {message}")
+    _say(f"drr: error: {printable(message)}")
 
 
 @contextmanager

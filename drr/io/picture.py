@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from typing import Any
@@ -49,16 +50,23 @@ def encode_png(pixels: NDArray[Any], *, pixel_pitch: tuple[float, float], record
     """
     rows, columns = pixels.shape
     depth = 8 * pixels.itemsize
-    per_metre = (round(1000 / pitch) for pitch in pixel_pitch)
     text = zlib.compress(record.encode())
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", columns, rows, depth, GREYSCALE, 0, 0, 0)),
-        (b"pHYs", struct.pack(">IIB", *per_metre, METRE)),
+        *_physical_size(pixel_pitch),
         (b"iTXt", RECORD_KEY.encode() + b"\0\1\0\0\0" + text),
         (b"IDAT", _deflated(_differences(pixels))),
         (b"IEND", b""),
     )
     return SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
+
+
+def _physical_size(pixel_pitch: tuple[float, float]) -> list[tuple[bytes, bytes]]:
+    """The chunk that states it; none where PNG has no number for it, as for pixels of 1 nm."""
+    per_metre = [1000 / pitch if pitch > 0 else math.inf for pitch in pixel_pitch]
+    if not all(1 <= count < 1 << 31 for count in per_metre):
+        return []
+    return [(b"pHYs", struct.pack(">IIB", *map(round, per_metre), METRE))]
 
 
 def _differences(pixels: NDArray[Any]) -> NDArray[np.uint8]:
