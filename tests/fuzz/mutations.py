@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import struct
@@ -130,11 +131,11 @@ def damage_json(data: bytes, random: Random) -> bytes:
             _, other = _pick(
                 random, [(h, h[k]) for h, k in places if k in h or isinstance(h, list)]
             )
-            holder[key] = json.loads(json.dumps(other)) if _size(other) < 1000 else None
+            holder[key] = copy.deepcopy(other) if _size(other) < 1000 else None
         elif isinstance(holder[key], int | float) and random.random() < 0.5:
             holder[key] = _pick(random, (-1, 0.1, 1e6, 1e-9, 3, 10**12)) * (holder[key] or 1)
         else:
-            holder[key] = _pick(random, NASTY_JSON)
+            holder[key] = copy.deepcopy(_pick(random, NASTY_JSON))
     return json.dumps(value).encode()
 
 
