@@ -560,3 +560,11 @@ def test_a_magic_with_a_blank_and_a_label_left_over(tmp_path: Path, data: np.nda
     raw[344:348] = b"n+1 "
     path.write_bytes(bytes(raw))
     assert drr.read(path).shape == data.shape[::-1]
+
+
+def test_voxels_far_beyond_the_frame_are_refused(tmp_path: Path) -> None:
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[0, 3] = 1e30
+    nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), affine).to_filename(tmp_path / "a.nii")
+    with pytest.raises(ReadError, match=r"a\.nii: its first voxel lies 1e\+30 mm from the origin"):
+        drr.read(tmp_path / "a.nii")

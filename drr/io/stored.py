@@ -31,6 +31,9 @@ UNITS = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 0.001, "µm": 0.001, "micron"
 LONGEST_AXIS = 1 << 24
 """Voxels along one axis beyond which its number is taken for damage."""
 
+FARTHEST = 1e9
+"""mm from the frame's origin; beyond it, coordinates no longer tell one voxel from the next."""
+
 PLAUSIBLE_SPACING = (0.005, 100.0)
 """mm; outside it the unit of length, declared or not, is taken for an error."""
 
@@ -185,6 +188,11 @@ def millimetres(
 def check_spacing(affine: NDArray[np.float64], name: str) -> None:
     """Refuse voxels far smaller or larger than a CT's: their lengths are not in mm."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    farthest = float(np.abs(affine[:3, 3]).max())
+    if farthest > FARTHEST:
+        raise ReadError(
+            f"{name}: its first voxel lies {farthest:g} mm from the origin; correct the header"
+        )
     low, high = PLAUSIBLE_SPACING
     if spacing.min() < low or spacing.max() > high:
         raise ReadError(
