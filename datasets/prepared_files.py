@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import re
@@ -29,7 +28,6 @@ __all__ = [
     "Entry",
     "anatomy_bytes",
     "array_bytes",
-    "file_digest",
     "mapped_voxels",
     "read_anatomy",
     "read_index",
@@ -278,14 +276,6 @@ def _unpacked(name: str, packed: NDArray[Any], shape: tuple[int, ...]) -> NDArra
     if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
         raise DatasetError(f"{name} is no mask of shape {shape}")
     return np.unpackbits(packed, count=count).reshape(shape) > 0
-
-
-def file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _tuples(value: Any) -> Any:

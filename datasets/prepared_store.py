@@ -42,7 +42,6 @@ from drr.datasets.prepared_files import (
     Entry,
     anatomy_bytes,
     array_bytes,
-    file_digest,
     mapped_voxels,
     read_anatomy,
     read_index,
@@ -50,7 +49,7 @@ from drr.datasets.prepared_files import (
 from drr.datasets.pseudonyms import Key, hides_names, key_beside, open_key, pseudonymised
 from drr.datasets.public_text import message_of, public_text
 from drr.datasets.schema import DatasetError
-from drr.datasets.source_files import fingerprint, stamp, study_digests
+from drr.datasets.source_files import file_digest, fingerprint, stamp, study_digests
 from drr.datasets.study import Cohort, Study, read_volume
 from drr.documents import read_json
 from drr.errors import DRRError, VolumeError, WriteError, printable

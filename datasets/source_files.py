@@ -12,7 +12,7 @@ from typing import NamedTuple
 from drr.datasets.schema import DatasetError
 from drr.datasets.study import Study
 
-__all__ = ["Digests", "fingerprint", "source_files", "stamp", "study_digests"]
+__all__ = ["Digests", "file_digest", "fingerprint", "source_files", "stamp", "study_digests"]
 
 _HEADERS = (".mhd", ".nhdr")
 _PAIRS = {".hdr": ".img", ".img": ".hdr", ".hdr.gz": ".img.gz", ".img.gz": ".hdr.gz"}
@@ -95,9 +95,9 @@ def _paths(study: Study, root: str | Path) -> tuple[Path, Path | None]:
 def _digest(path: Path) -> str:
     try:
         if not path.is_dir() and not _beside(path):
-            return _file_digest(path)
+            return file_digest(path)
         base = path if path.is_dir() else path.parent
-        digests = [(f.relative_to(base).as_posix(), _file_digest(f)) for f in source_files(path)]
+        digests = [(f.relative_to(base).as_posix(), file_digest(f)) for f in source_files(path)]
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from None
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
@@ -157,7 +157,8 @@ def _named(header: Path) -> Iterator[str]:
             yield "%" + Path(name.split()[0]).suffix
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
