@@ -106,6 +106,7 @@ def _assemble(path: Path, frames: list[Frame], *, limit: int, threads: int | Non
     notes = read_frames(path, frames, target, limit=limit, threads=threads)
     voxels = target.finish(str(path))
     hu, digests = voxels.hu, voxels.digests
+    notes += voxels.notes
     # Slices at one position are repeats or phases: only their pixels tell.
     keep, more = distinct(path, frames, hu, np.array([f.position @ normal for f in frames]))
     notes += more

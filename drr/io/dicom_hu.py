@@ -16,7 +16,8 @@ from drr.io.dicom_elements import integer
 from drr.io.dicom_files import load, pixel_bytes
 from drr.io.dicom_layout import Evidence, Layout, settle
 from drr.io.dicom_pixels import Pixels
-from drr.io.dicom_values import Remark, Words, notes_on, stored_values, to_hu
+from drr.io.dicom_values import Remark, Words, notes_on, stored_values
+from drr.io.stored import rescale
 from drr.io.voxels import PatientOrder
 from drr.kernels.cpu.threads import available_cpus, run, split
 
@@ -68,14 +69,13 @@ def read_frames(
             frame = frames[place]
             words = Words.of(frame.header.dataset, layouts.get(pixels.layout, pixels.layout))
             values = stored_values(reading.words(place, pixels), words, remarks, name=pixels.name)
-            to_hu(
+            rescale(
                 values,
                 frame.slope,
                 frame.intercept,
-                words,
-                remarks,
                 out=target.hu[place],
                 name=pixels.name,
+                found=target.found,
             )
             target.digest(place, place + 1)
 

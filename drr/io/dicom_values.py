@@ -1,4 +1,4 @@
-"""From decoded words to stored values that become HU within int16.
+"""From decoded words to stored values.
 
 Words hold more than their values: overlays, rubbish and the padding of scanners that wrote a
 negative number into unsigned pixels. What can be told apart is; what could be a value is refused.
@@ -15,18 +15,14 @@ from numpy.typing import NDArray
 
 from drr.errors import ReadError
 from drr.io.dicom_layout import Layout
-from drr.io.stored import INT16, rescale
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["OVERLAYS", "Remark", "Words", "notes_on", "stored_values", "to_hu"]
+__all__ = ["OVERLAYS", "Remark", "Words", "notes_on", "stored_values"]
 
 LOWEST_PADDING = -5000
 """Of stored values: scanners pad with -1, -1000, -1024, -2000, -2048, -3024."""
-
-SHARE_METAL = 0.05
-"""Of a slice's pixels, more than which are no metal."""
 
 SHARE_ODD = 0.05
 """Of a slice's pixels, more than which do not lie beyond the bits that are declared."""
@@ -34,19 +30,13 @@ SHARE_ODD = 0.05
 OVERLAYS = tuple((group << 16 | 0x0100, group << 16 | 0x0102) for group in range(0x6000, 0x6020, 2))
 """Tags of bits allocated and bit position, of every overlay."""
 
-RUBBISH, WIDER, PADDING, METAL = "rubbish", "wider", "padding", "metal"
+RUBBISH, WIDER = "rubbish", "wider"
 _NOTES = {
     RUBBISH: "Bits above those that are stored hold something else in {slices} slices; "
     "they do not count.",
     WIDER: "{pixels} pixels of {slices} slices lie beyond the bits that are said to be stored; "
     "they were taken as they are.",
-    PADDING: "{pixels} pixels of {slices} slices hold one value beyond int16; it is padding and "
-    "became air.",
-    METAL: "{pixels} pixels of {slices} slices, as of metal, exceed 32767 HU; they were cut there.",
 }
-
-AIR = -1024  # HU, or what the scanner's padding comes to
-
 
 @dataclass(frozen=True)
 class Remark:
@@ -175,66 +165,6 @@ def _sort_out(
     if filled and share <= SHARE_ODD:
         return WIDER, True
     return (RUBBISH, False) if share > 0.5 and not filled else ("?", False)
-
-
-def to_hu(
-    values: NDArray[Any],
-    slope: float,
-    intercept: float,
-    words: Words,
-    remarks: list[Remark],
-    *,
-    out: NDArray[np.int16],
-    name: str,
-) -> None:
-    """`drr.io.stored.rescale`, with padding and metal beyond int16 brought into it.
-
-    Parameters
-    ----------
-    values, words, remarks, name
-        As in and from `stored_values`.
-    slope, intercept
-        HU are `slope * values + intercept`.
-
-    Raises
-    ------
-    ReadError
-        For what is beyond int16 and is neither.
-    """
-    ends = sorted(slope * float(value) + intercept for value in (values.min(), values.max()))
-    if slope <= 0 or not np.isfinite(ends).all() or (INT16.min <= ends[0] and ends[1] <= INT16.max):
-        rescale(values, slope, intercept, out=out, name=name)
-        return
-    values = values.astype(np.int64)
-    hu = np.rint(slope * values + intercept)
-    below, above = hu < INT16.min, hu > INT16.max
-    pads, metal = _beyond(values, above, words)
-    if below.any() and (values[below] == values[below][0]).all():
-        pads = pads | below
-    if pads.any():
-        negative = _negative(int(values[pads][0]), words.layout.allocated)
-        padding = negative if LOWEST_PADDING <= negative < 0 else (AIR - intercept) // slope
-        values[pads] = min(padding, (AIR - intercept) // slope)
-        remarks.append(Remark(PADDING, int(pads.sum())))
-    if metal.any():
-        values[metal] = 0
-        remarks.append(Remark(METAL, int(metal.sum())))
-    rescale(values, slope, intercept, out=out, name=name)
-    out[metal] = INT16.max
-
-
-def _beyond(
-    values: NDArray[np.int64], above: NDArray[np.bool_], words: Words
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of pixels above int16: which are padding and which are metal; neither are no CT's."""
-    nothing = np.zeros_like(above)
-    if not above.any():
-        return nothing, nothing
-    first = int(values[above][0])
-    alike = bool((values[above] == first).all())
-    if alike and (first == words.padding or above[[0, 0, -1, -1], [0, -1, 0, -1]].any()):
-        return above, nothing
-    return (nothing, above) if above.mean() <= SHARE_METAL else (nothing, nothing)
 
 
 def notes_on(remarks: Iterable[Remark]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -58,7 +59,7 @@ def judge(target: Target, files: dict[str, bytes]) -> tuple[str, str]:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         os.chdir(folder)
-        start, size = time.process_time(), _peak()
+        start, size = time.process_time(), _peak(anew=True)
         status, said = _run(target.command)
         seconds, grown = time.process_time() - start, _peak() - size
         wrong = _wrong_with(status, said, target)
@@ -118,10 +119,15 @@ def _files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def _peak() -> int:
-    """Bytes that the process has held at most."""
-    try:
-        import resource
-    except ImportError:
+def _peak(*, anew: bool = False) -> int:
+    """Bytes that the process has held at most, or 0 where the system is not Linux.
+
+    Not `getrusage`, whose peak is inherited from the process that started this one.
+    """
+    process = Path("/proc/self")
+    if not (process / "clear_refs").exists():
         return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if anew:
+        (process / "clear_refs").write_text("5")  # proc(5): the peak becomes the present size
+    found = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
+    return int(found[1]) * 1024 if found else 0
