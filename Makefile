@@ -44,8 +44,9 @@ test: $(DEV) ## run the tests
 	$(BIN)/pytest -m "not soak" -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Those that start processes of their own, whose kernels come from a cache, check nothing here.
-BOUNDS := $(filter-out %_jit.py %_processes.py,$(wildcard tests/test_kernels_*.py)) \
-	tests/test_preparation_fuzz.py::test_random_scans
+BOUNDS := $(filter-out tests/kernels/cpu/compiler/%,$(wildcard tests/kernels/*.py \
+	tests/kernels/reference/*.py tests/kernels/cpu/*.py tests/kernels/cpu/*/*.py)) \
+	tests/patient/test_prepare_fuzz.py::test_random_scans
 
 bounds: $(DEV) ## run the kernels' tests with every index checked
 	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -m "not soak" -n $(WORKERS) --dist loadfile $(BOUNDS) $(ARGS)
@@ -69,13 +70,13 @@ bench: $(RUN) ## time the kernels; figures go to benchmarks/
 	@for name in $(BENCHMARKS); do echo "$$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done
 
 kernels: $(DEV) ## make the LLVM text of the kernels that is shipped, after a change of theirs
-	$(BIN)/python -m drr.lowered
+	$(BIN)/python -m drr.kernels.cpu.compiler.lowered
 
 clean: ## remove .venv, builds, caches and out/
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(OUT)/phantom.nii.gz: $(wildcard datasets/phantom*.py) | $(RUN)
+$(OUT)/phantom.nii.gz: $(wildcard datasets/phantom/*.py) | $(RUN)
 	@mkdir -p $(OUT)
 	@$(BIN)/drr phantom $@ --force
 

@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import drr
-from drr.attenuation import Attenuation
-from drr.datasets.shapes import Ellipsoid, Gaussian, Shape, voxelize
-from drr.geometry import Geometry
-from drr.kernels.cpu.project import METHODS
-from drr.preparation import Prepared, prepare
-from drr.views import View
+from drr.datasets.phantom.shapes import Ellipsoid, Gaussian, Shape, voxelize
+from drr.geometry.geometry import Geometry
+from drr.geometry.views import View
+from drr.kernels.cpu.projection.project import METHODS
+from drr.patient.prepare import Prepared, prepare
+from drr.physics.attenuation import Attenuation
 
 Floats = NDArray[np.float64]
 

@@ -30,13 +30,13 @@ from typing import Any
 import numpy as np
 
 import drr
-from drr.datasets.build import build
-from drr.datasets.ctrate import find_ct_rate
-from drr.datasets.nifti_file import nifti_bytes
-from drr.datasets.phantom import thorax
-from drr.datasets.plan import Configuration, Plan
-from drr.io.inflate import Inflater
-from drr.views import parse_view
+from drr.datasets.build.build import build
+from drr.datasets.build.plan import Configuration, Plan
+from drr.datasets.phantom.nifti import nifti_bytes
+from drr.datasets.phantom.thorax import thorax
+from drr.datasets.sources.ctrate import find_ct_rate
+from drr.geometry.views import parse_view
+from drr.io.packed.inflate import Inflater
 
 CT_RATE = 50_188
 BYTES_A_CT = 176e6

@@ -23,13 +23,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.anatomy import find_anatomy
-from drr.attenuation import water
-from drr.cleanup import clean
-from drr.datasets.phantom import thorax
-from drr.extension import Extension
-from drr.kernels.cpu.project import project
-from drr.views import parse_view
+from drr.datasets.phantom.thorax import thorax
+from drr.geometry.views import parse_view
+from drr.kernels.cpu.projection.project import project
+from drr.patient.anatomy import find_anatomy
+from drr.patient.cleaning import clean
+from drr.patient.extension import Extension
+from drr.physics.attenuation import water
 
 SHAPE = (300, 512, 512)
 THREADS = (1, 2)

@@ -29,8 +29,8 @@ import numpy as np
 from reader import LPS_TO_RAS, inflaters
 
 import drr
-from drr.datasets.phantom import thorax
-from drr.preparation import prepare
+from drr.datasets.phantom.thorax import thorax
+from drr.patient.prepare import prepare
 
 
 def synthetic(folder: Path) -> list[Path]:

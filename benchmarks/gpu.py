@@ -29,14 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import drr
-from drr.attenuation import water
+from drr.geometry.views import View, parse_view
 from drr.kernels.cuda import modules
 from drr.kernels.cuda.detect import detect
 from drr.kernels.cuda.launch import project_views
 from drr.kernels.cuda.residency import DeviceVolume
 from drr.kernels.rays import Rays
-from drr.preparation import prepare
-from drr.views import View, parse_view
+from drr.patient.prepare import prepare
+from drr.physics.attenuation import water
 from kernels import SHAPE, SPACING, VIEWS, rays, volume
 
 BATCH = 8

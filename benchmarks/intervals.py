@@ -14,8 +14,8 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.chexnet.bootstrap import Bootstrap
-from drr.chexnet.metrics import rank
+from drr.evaluate.bootstrap import Bootstrap
+from drr.evaluate.metrics import rank
 
 PATIENTS = 480
 SHIFT = 1.5

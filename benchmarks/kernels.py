@@ -27,11 +27,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.attenuation import water
-from drr.kernels.cpu.project import METHODS, QUALITIES, project
-from drr.kernels.cpu.transpose import transposed_copy
+from drr.geometry.views import View
+from drr.kernels.cpu.projection.project import METHODS, QUALITIES, project
+from drr.kernels.cpu.projection.transpose import transposed_copy
 from drr.kernels.rays import Rays, rays_in_voxels
-from drr.views import View
+from drr.physics.attenuation import water
 
 SHAPE = (300, 512, 512)
 SPACING = (0.7, 0.7, 1.0)

@@ -2,9 +2,9 @@
 
     python benchmarks/lesions.py [--quick] [--looks film,raw,drr-rate]
 
-Lesions of stated CT number and size (`drr.datasets.lesions`) are put into real CTs at six places
-in the lungs, one at a time, and every look makes its picture with and without, of 8 bits, in the
-same geometry. What the lesion adds is the difference of the two.
+Lesions of stated CT number and size (`drr.datasets.phantom.lesions`) are put into real CTs at six
+places in the lungs, one at a time, and every look makes its picture with and without, of 8 bits, in
+the same geometry. What the lesion adds is the difference of the two.
 
 Visibility is the signal-to-noise ratio of a model observer who knows the lesion's shape and looks
 for it among the patient's own structures: a non-prewhitening matched filter with an eye filter
@@ -34,10 +34,16 @@ from looks import LOOKS, Pose, Shot, read_scans
 from numpy.typing import NDArray
 
 import drr
-from drr.anatomy import Anatomy
-from drr.datasets.lesions import consolidation, ground_glass, lung_sites, nodule, pleural_effusion
-from drr.geometry import Geometry
-from drr.preparation import Prepared
+from drr.datasets.phantom.lesions import (
+    consolidation,
+    ground_glass,
+    lung_sites,
+    nodule,
+    pleural_effusion,
+)
+from drr.geometry.geometry import Geometry
+from drr.patient.anatomy import Anatomy
+from drr.patient.prepare import Prepared
 from drr.volume import Volume
 
 ROSE = 5.0

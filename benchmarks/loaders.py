@@ -29,9 +29,9 @@ from torch.utils.data import DataLoader
 
 import drr
 from drr.datasets import EpochSampler, PreparedStore, ProjectedDRRs, StoredDRRs
-from drr.datasets.nifti_file import nifti_bytes
-from drr.datasets.phantom import thorax
-from drr.datasets.prepared_store import prepare_store
+from drr.datasets.loaders.store import prepare_store
+from drr.datasets.phantom.nifti import nifti_bytes
+from drr.datasets.phantom.thorax import thorax
 from drr.datasets.study import Cohort, Study
 
 COUNT, BATCH, SIZE = 64, 16, 224

@@ -14,11 +14,11 @@ import numpy as np
 from films import DATA, Picture
 
 import drr
-from drr.drr_rate import DrrRate, MinMax, drr_rate
-from drr.framing import fit_to_lungs
-from drr.geometry import Geometry
-from drr.preparation import Prepared, prepare
-from drr.views import View
+from drr.geometry.geometry import Geometry
+from drr.geometry.views import View
+from drr.patient.collimation import fit_to_lungs
+from drr.patient.prepare import Prepared, prepare
+from drr.published.recipe import DrrRate, MinMax, drr_rate
 
 PIXELS = 512
 
@@ -36,8 +36,8 @@ CT_CREDIT = (
 class Pose:
     """How one picture is taken, apart from the usual: a patient never stands quite straight.
 
-    Angles in degrees and lengths in mm, as in `drr.views.View`; `margin` is what the field leaves
-    around the lungs.
+    Angles in degrees and lengths in mm, as in `drr.geometry.views.View`; `margin` is what the field
+    leaves around the lungs.
     """
 
     primary_angle: float = 0.0

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from drr.kernels.cpu.project import project as kernel
-from drr.views import View
+from drr.geometry.views import View
+from drr.kernels.cpu.projection.project import project as kernel
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE / "out" / "peers"

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from peer_process import ENVIRONMENTS, OTHERS, PeerError, Worker, machine, ours, versions, view_of
 
-from drr.attenuation import water
 from drr.kernels.rays import Rays
-from drr.kernels.reference import siddon
+from drr.kernels.reference.projection import siddon
+from drr.physics.attenuation import water
 from kernels import SHAPE, SPACING, VIEWS, rays, volume
 
 PEERS = ours() | OTHERS

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 import drr
-from drr.attenuation import tissue
-from drr.beam import Beam
-from drr.film import film_for
-from drr.framing import fit_to_lungs
-from drr.preparation import prepare
+from drr.display.film import film_for
+from drr.geometry.views import parse_view
+from drr.patient.collimation import fit_to_lungs
+from drr.patient.prepare import prepare
+from drr.physics.attenuation import tissue
+from drr.physics.beam import Beam
 from drr.projector import Projection
-from drr.views import parse_view
 from kernels import SHAPE, SPACING, volume
 
 

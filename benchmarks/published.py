@@ -25,13 +25,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.chexnet.bootstrap import Bootstrap
-from drr.chexnet.cases import Cases, align
-from drr.chexnet.compare import delong
-from drr.chexnet.evaluate import evaluate
-from drr.chexnet.predictions import read_predictions
-from drr.chexnet.results import Evaluation
-from drr.chexnet.truth import Truth, read_truth
+from drr.evaluate.bootstrap import Bootstrap
+from drr.evaluate.cases import Cases, align
+from drr.evaluate.compare import delong
+from drr.evaluate.evaluate import evaluate
+from drr.evaluate.predictions import read_predictions
+from drr.evaluate.results import Evaluation
+from drr.evaluate.truth import Truth, read_truth
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DRR_TEST_DATA", ROOT.parent / "shared" / "data"))

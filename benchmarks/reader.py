@@ -37,7 +37,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 import drr
-from drr.datasets.phantom import thorax
+from drr.datasets.phantom.thorax import thorax
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PIECE = 1 << 18

@@ -23,8 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from drr.datasets.nifti_file import nifti_bytes
-from drr.datasets.phantom import thorax
+from drr.datasets.phantom.nifti import nifti_bytes
+from drr.datasets.phantom.thorax import thorax
 
 COMMAND = "import drr.cli; drr.cli.main()"
 OTHER_CPU = "from drr.kernels.cpu import native; native.has_level = lambda: False; "

@@ -25,22 +25,22 @@ import torch
 from stored_views import write_views
 
 import drr
-from drr.chexnet.bootstrap import Bootstrap
-from drr.chexnet.cases import align
-from drr.chexnet.evaluate import evaluate
-from drr.chexnet.model_predictions import predict_films, predict_views, truth_of
-from drr.chexnet.predict import predict
-from drr.chexnet.predictions import Predictions
-from drr.chexnet.recipe import Recipe, find_recipe
-from drr.chexnet.results import Evaluation
-from drr.chexnet.train import train
-from drr.chexnet.truth import Truth
 from drr.datasets import ProjectedDRRs
-from drr.datasets.findings import draw
-from drr.datasets.phantom import thorax
-from drr.datasets.prepared_store import prepare_store
+from drr.datasets.loaders.store import prepare_store
+from drr.datasets.phantom.findings import draw
+from drr.datasets.phantom.thorax import thorax
 from drr.datasets.study import Cohort, Study
-from drr.drr_rate import drr_rate
+from drr.evaluate.bootstrap import Bootstrap
+from drr.evaluate.cases import align
+from drr.evaluate.evaluate import evaluate
+from drr.evaluate.predictions import Predictions
+from drr.evaluate.results import Evaluation
+from drr.evaluate.truth import Truth
+from drr.published.recipe import drr_rate
+from drr.train.predict import predict
+from drr.train.predict_sets import predict_films, predict_views, truth_of
+from drr.train.recipe import Recipe, find_recipe
+from drr.train.train import train
 
 VOXELS, PREVALENCE, HELD_OUT = 72, 0.3, 0.3
 LOOKS = ("drr-rate", "film")

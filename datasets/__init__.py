@@ -10,19 +10,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
-    "EpochSampler": "drr.datasets.loading",
-    "MixedDRRs": "drr.datasets.mixing",
-    "PreparedStore": "drr.datasets.prepared_store",
-    "ProjectedDRRs": "drr.datasets.projected",
-    "StoredDRRs": "drr.datasets.stored",
+    "EpochSampler": "drr.datasets.loaders.samples",
+    "MixedDRRs": "drr.datasets.loaders.mixing",
+    "PreparedStore": "drr.datasets.loaders.store",
+    "ProjectedDRRs": "drr.datasets.loaders.projected",
+    "StoredDRRs": "drr.datasets.loaders.stored",
 }
 
 if TYPE_CHECKING:
-    from drr.datasets.loading import EpochSampler as EpochSampler
-    from drr.datasets.mixing import MixedDRRs as MixedDRRs
-    from drr.datasets.prepared_store import PreparedStore as PreparedStore
-    from drr.datasets.projected import ProjectedDRRs as ProjectedDRRs
-    from drr.datasets.stored import StoredDRRs as StoredDRRs
+    from drr.datasets.loaders.mixing import MixedDRRs as MixedDRRs
+    from drr.datasets.loaders.projected import ProjectedDRRs as ProjectedDRRs
+    from drr.datasets.loaders.samples import EpochSampler as EpochSampler
+    from drr.datasets.loaders.store import PreparedStore as PreparedStore
+    from drr.datasets.loaders.stored import StoredDRRs as StoredDRRs
 
 __all__ = [*_HOME]
 

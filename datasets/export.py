@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.datasets.ctrate_tables import REPORT_COLUMNS
 from drr.datasets.hdf5 import DAMAGED, open_dataset, reading
 from drr.datasets.labels import (
     CHEXPERT_LABELS,
@@ -30,13 +29,14 @@ from drr.datasets.labels import (
 )
 from drr.datasets.names import folded
 from drr.datasets.schema import DatasetError
+from drr.datasets.sources.ctrate_tables import REPORT_COLUMNS
 from drr.datasets.study import Study
-from drr.documents import parse_json
 from drr.errors import WriteError
-from drr.io.atomic import place_folder, temporary_path
+from drr.files.atomic import place_folder, temporary_path
+from drr.files.documents import parse_json
+from drr.files.spreadsheet import csv_text
 from drr.io.picture import encode_png
 from drr.record import unlinked
-from drr.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     import h5py

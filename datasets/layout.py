@@ -169,7 +169,7 @@ def _expected(views: list[str], datasets: dict[str, Any]) -> dict[str, Column]:
 def _complete(
     file: h5py.File, views: list[str], datasets: dict[str, Any], expected: dict[str, Column]
 ) -> Iterator[str]:
-    from drr.documents import parse_json
+    from drr.files.documents import parse_json
 
     try:
         wanted = parse_json(file.attrs["configuration"])["view_names"]

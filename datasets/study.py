@@ -144,7 +144,7 @@ class Study:
         Anything else, by column name, as its source writes it.
     place
         Where its files are, if `path` and `segmentation` only stand for them: then names made
-        from paths become pseudonyms before anything is written (`drr.datasets.pseudonyms`).
+        from paths become pseudonyms before anything is written (`drr.datasets.privacy.pseudonyms`).
         Of this machine, as a cohort's root: neither in `to_dict` nor in any digest.
 
     Raises
@@ -395,7 +395,7 @@ def read_volume(study: Study, root: str | Path, *, threads: int | None = None) -
     """
     path = study.file(root)
     if study.reader == "ct-rate":
-        from drr.datasets.ctrate_volume import read_ct_rate
+        from drr.datasets.sources.ctrate_volume import read_ct_rate
 
         return read_ct_rate(path, metadata=study.metadata, threads=threads)
     from drr.io.read import read

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Attenuation": "drr.attenuation",
-    "Geometry": "drr.geometry",
+    "Attenuation": "drr.physics.attenuation",
+    "Geometry": "drr.geometry.geometry",
     "Projection": "drr.projector",
-    "View": "drr.views",
+    "View": "drr.geometry.views",
     "Volume": "drr.volume",
     "project": "drr.projector",
     "read": "drr.io",
@@ -23,13 +23,13 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from drr.attenuation import Attenuation as Attenuation
-    from drr.geometry import Geometry as Geometry
+    from drr.geometry.geometry import Geometry as Geometry
+    from drr.geometry.views import View as View
     from drr.io.read import read as read
     from drr.io.write import write as write
+    from drr.physics.attenuation import Attenuation as Attenuation
     from drr.projector import Projection as Projection
     from drr.projector import project as project
-    from drr.views import View as View
     from drr.volume import Volume as Volume
 
 __all__ = [*_HOME, "__version__"]

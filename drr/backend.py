@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ProjectionError
-from drr.kernels.cpu.intermediate import dominant_axis
-from drr.kernels.cpu.project import Mapping, project_channels
+from drr.kernels.cpu.projection.intermediate import dominant_axis
+from drr.kernels.cpu.projection.project import Mapping, project_channels
 from drr.kernels.rays import Rays
 
 if TYPE_CHECKING:
-    from drr.preparation import Prepared
+    from drr.patient.prepare import Prepared
 
 __all__ = ["BACKENDS", "Backend", "Images", "cast", "choose_backend", "find_backend"]
 

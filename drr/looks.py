@@ -5,7 +5,7 @@
             lungs, digital radiography's processing. The default.
 `physical`  What a detector measures: a polychromatic beam, scatter, noise and blur; logarithm and
             a linear window.
-`drr-rate`  The published data set's recipe, exactly; see `drr.drr_rate`.
+`drr-rate`  The published data set's recipe, exactly; see `drr.published.recipe`.
 `raw`       Line integrals of water at 60 keV on the whole detector, through a linear window.
 ==========  ======================================================================================
 """
@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from drr.errors import DisplayError
 
 if TYPE_CHECKING:
-    from drr.anatomy import Anatomy
-    from drr.attenuation import Attenuation
-    from drr.beam import Beam
-    from drr.detector import Detector
-    from drr.geometry import Geometry
+    from drr.geometry.geometry import Geometry
+    from drr.patient.anatomy import Anatomy
+    from drr.physics.attenuation import Attenuation
+    from drr.physics.beam import Beam
+    from drr.physics.detector import Detector
 
 __all__ = [
     "LOOKS",
@@ -104,9 +104,9 @@ def find_look(name: str) -> Look:
 @cache
 def _parts(name: str) -> Look:
     # Made once: an attenuation keeps the table that kernels read.
-    from drr.attenuation import tissue, water
-    from drr.display import default_window
-    from drr.film import film_for
+    from drr.display.film import film_for
+    from drr.display.window import default_window
+    from drr.physics.attenuation import tissue, water
 
     if name == "film":
         return Look(
@@ -118,8 +118,8 @@ def _parts(name: str) -> Look:
             develop=film_for,
         )
     if name == "physical":
-        from drr.beam import Beam
-        from drr.detector import DETECTORS
+        from drr.physics.beam import Beam
+        from drr.physics.detector import DETECTORS
 
         return Look(
             name=name,
@@ -138,7 +138,7 @@ def _parts(name: str) -> Look:
             beyond=False,
             develop=lambda values, *_: default_window(values, curve="linear"),
         )
-    raise DisplayError(f"the look {name!r} is a recipe of its own; see drr.drr_rate")
+    raise DisplayError(f"the look {name!r} is a recipe of its own; see drr.published.recipe")
 
 
 def check_look(name: str) -> None:
@@ -153,11 +153,11 @@ def check_look(name: str) -> None:
 
 def attenuation_from_dict(values: Mapping[str, Any]) -> Attenuation | Beam:
     """Inverse of `to_dict` of an `Attenuation` or a `Beam`; only a beam has a tube voltage."""
-    from drr.attenuation import Attenuation
+    from drr.physics.attenuation import Attenuation
 
     if "kvp" not in values:
         return Attenuation.from_dict(values)
-    from drr.beam import Beam
+    from drr.physics.beam import Beam
 
     return Beam.from_dict(values)
 
@@ -175,9 +175,9 @@ def display_from_dict(values: Mapping[str, Any]) -> Display:
     DisplayError
         For an unknown kind; and whatever the display says of its parameters.
     """
-    from drr.display import Window
-    from drr.drr_rate import MinMax
-    from drr.film import Film
+    from drr.display.film import Film
+    from drr.display.window import Window
+    from drr.published.recipe import MinMax
 
     kinds: dict[str, Any] = {"window": Window, "film": Film, "minmax": MinMax}
     options = dict(values)

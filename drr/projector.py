@@ -11,27 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 import drr
-from drr.attenuation import Attenuation
 from drr.backend import BACKENDS, cast, choose_backend, find_backend
-from drr.cleanup import CLEANUP_PARAMETERS
 from drr.errors import ProjectionError
-from drr.extension import CONTINUATION_PARAMETERS
-from drr.framing import fit_to_lungs
-from drr.geometry import Geometry
-from drr.kernels.cpu.project import METHODS, QUALITIES
+from drr.geometry.geometry import Geometry
+from drr.geometry.views import View, check_geometry, parse_view
+from drr.kernels.cpu.projection.project import METHODS, QUALITIES
 from drr.looks import check_look, find_look
-from drr.masks import check_mask, thickness
 from drr.memory import check_memory
-from drr.plausible import Accept, refuse_doubtful
-from drr.preparation import Prepared, prepare
-from drr.views import View, check_geometry, parse_view
+from drr.patient.cleaning import CLEANUP_PARAMETERS
+from drr.patient.collimation import fit_to_lungs
+from drr.patient.extension import CONTINUATION_PARAMETERS
+from drr.patient.plausible import Accept, refuse_doubtful
+from drr.patient.prepare import Prepared, prepare
+from drr.physics.attenuation import Attenuation
+from drr.thickness import check_mask, thickness
 from drr.volume import Volume
 
 if TYPE_CHECKING:
-    from drr.beam import Beam
-    from drr.detector import Detector
     from drr.looks import Display
-    from drr.randomisation import Draw
+    from drr.physics.beam import Beam
+    from drr.physics.detector import Detector
+    from drr.randomise.policy import Draw
 
 __all__ = ["BACKENDS", "Projection", "ViewLike", "choose_backend", "project"]
 
@@ -378,7 +378,7 @@ def _beam(
 
 def _published(volume: Volume, view: ViewLike, threads: int | None) -> Projection:
     """What the published recipe makes of a volume; its path sums stand for line integrals."""
-    from drr.drr_rate import MinMax, drr_rate
+    from drr.published.recipe import MinMax, drr_rate
 
     if not isinstance(view, str):
         raise ProjectionError(
@@ -421,6 +421,6 @@ def _place(view: View | Geometry, prepared: Prepared) -> Geometry:
 
 
 def _cpu() -> str:
-    from drr.kernels.cpu.native import cpu_name
+    from drr.kernels.cpu.compiler.native import cpu_name
 
     return cpu_name()

@@ -30,15 +30,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drr.documents import check_keys, kind_of, read_json
 from drr.errors import DocumentError, DRRError, ReadError, printable
-from drr.geometry import Geometry
+from drr.files.documents import check_keys, kind_of, read_json
+from drr.geometry.geometry import Geometry
 from drr.looks import display_from_dict, display_to_dict
 
 if TYPE_CHECKING:
     from drr.looks import Display
     from drr.projector import Projection
-    from drr.randomisation import Draw
+    from drr.randomise.policy import Draw
 
 __all__ = [
     "NOTICE",
@@ -256,7 +256,7 @@ def _display(values: Mapping[str, Any] | None, path: Path) -> Display | None:
 def _draw(values: Mapping[str, Any] | None, path: Path) -> Draw | None:
     if values is None:
         return None
-    from drr.randomisation import Draw
+    from drr.randomise.policy import Draw
 
     with _naming(path, "its random effects cannot be used"):
         return Draw.from_dict(values)

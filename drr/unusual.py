@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from drr.errors import VolumeError
 
 if TYPE_CHECKING:
-    from drr.kernels.morphology import Mask
+    from drr.kernels.cpu.body.morphology import Mask
 
 __all__ = ["Unusual", "settle"]
 
@@ -122,7 +122,7 @@ def settle(hu: NDArray[np.int16], found: Unusual, *, name: str) -> tuple[str, ..
 
 
 def _settle_metal(hu: NDArray[np.int16], found: Unusual, name: str) -> list[str]:
-    from drr.fill import PADDING, corner_regions
+    from drr.patient.fill import PADDING, corner_regions
 
     notes = []
     slices, regions = corner_regions(hu, _METAL)
@@ -148,8 +148,8 @@ def _settle_metal(hu: NDArray[np.int16], found: Unusual, name: str) -> list[str]
 
 
 def _settle_far(hu: NDArray[np.int16], found: Unusual, name: str) -> list[str]:
-    from drr.fill import PADDING, smallest_region
-    from drr.kernels.morphology import components
+    from drr.kernels.cpu.body.morphology import components
+    from drr.patient.fill import PADDING, smallest_region
 
     parts = components(hu == _LOST, planes=True)
     padding = parts.at_edge() & (parts.sizes >= smallest_region(hu))
@@ -165,8 +165,8 @@ def _settle_far(hu: NDArray[np.int16], found: Unusual, name: str) -> list[str]:
 
 
 def _settle_not_finite(hu: NDArray[np.int16], name: str) -> list[str]:
-    from drr.fill import PADDING, whole_slices
-    from drr.kernels.morphology import components
+    from drr.kernels.cpu.body.morphology import components
+    from drr.patient.fill import PADDING, whole_slices
 
     parts = components(hu == _LOST, planes=True)
     at_edge = parts.at_edge()

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import VolumeError
-from drr.kernels.cpu.threads import available_cpus, run, split
 from drr.sharing import kept_property
+from drr.threads import available_cpus, run, split
 from drr.unusual import Unusual, settle
 
 if TYPE_CHECKING:
-    from drr.kernels.cpu.parts import Parts
+    from drr.kernels.cpu.projection.parts import Parts
 
 __all__ = ["Volume", "round_to_int16", "slice_digest"]
 
@@ -49,7 +49,7 @@ class Volume:
     notes
         What the reader did that a user may want to know, one sentence each.
     verdict
-        What the values look like (`drr.verdict.Verdict`), or None if nobody asked.
+        What the values look like (`drr.patient.hu_check.Verdict`), or None if nobody asked.
     identifiers
         DICOM attributes that identify a patient or study, by keyword. Never written to any output
         unless the user asks for it.

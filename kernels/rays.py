@@ -77,7 +77,7 @@ def rays_in_voxels(
     Parameters
     ----------
     source, direction, detector_center, u, v, shape
-        As in `drr.geometry.Geometry`, mm.
+        As in `drr.geometry.geometry.Geometry`, mm.
     affine
         `(4, 4)` voxel index (x, y, z, 1) to world mm.
     """

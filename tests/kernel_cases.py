@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.attenuation import Attenuation
-from drr.kernels.cpu.project import project
+from drr.geometry.views import View
+from drr.kernels.cpu.projection.project import project
 from drr.kernels.rays import Rays, rays_in_voxels
-from drr.views import View
+from drr.physics.attenuation import Attenuation
 
 # One per 1000 HU above air: the voxel value is its attenuation in 1/mm.
 UNIT = Attenuation(hu=(-1000.0, 0.0), mu=(0.0, 1.0), name="unit")

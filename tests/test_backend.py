@@ -12,14 +12,14 @@ from cuda_host.install import installed
 from cuda_host.machine import machine
 
 from drr.backend import Backend, choose_backend, find_backend
-from drr.datasets import phantom
+from drr.datasets.phantom.thorax import thorax
 from drr.errors import ProjectionError
+from drr.geometry.views import parse_view
 from drr.kernels.cuda import residency
 from drr.kernels.cuda.detect import Detection
 from drr.kernels.cuda.views import VIEW_FLOATS
-from drr.preparation import prepare
+from drr.patient.prepare import prepare
 from drr.projector import project
-from drr.views import parse_view
 
 NOTHING = Detection(
     available=False, stage="driver", reason="no driver answers", fix="install one", device=None
@@ -29,7 +29,7 @@ FOUND = Detection(available=True, stage="", reason="", fix="", device="Some GPU"
 
 @pytest.fixture(scope="module")
 def prepared():
-    return prepare(phantom.thorax(size=48, seed=3))
+    return prepare(thorax.thorax(size=48, seed=3))
 
 
 def answer(monkeypatch, detection):
@@ -155,7 +155,7 @@ def test_too_little_memory_is_an_error_or_the_cpu(gpu, prepared):
 
 
 def test_the_published_recipe_is_the_cpus(gpu):
-    made = project(phantom.thorax(size=48, seed=3), "ap", look="drr-rate", backend="cuda")
+    made = project(thorax.thorax(size=48, seed=3), "ap", look="drr-rate", backend="cuda")
     assert made.record["backend"] == "cpu"
     assert "published recipe" in made.backend_reason
     assert machine.launches == []

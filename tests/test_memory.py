@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 import drr
-from drr.beam import Beam
-from drr.datasets.phantom import thorax
-from drr.drr_rate import DrrRate, drr_rate
+from drr.datasets.phantom.thorax import thorax
 from drr.errors import ProjectionError
-from drr.masks import thickness
+from drr.geometry.views import parse_view
 from drr.memory import available_memory, check_memory, total_memory
-from drr.preparation import prepare
-from drr.views import parse_view
+from drr.patient.prepare import prepare
+from drr.physics.beam import Beam
+from drr.published.recipe import DrrRate, drr_rate
+from drr.thickness import thickness
 from drr.volume import Volume
 
 CT = thorax(32)

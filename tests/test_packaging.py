@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("numpy", "numba", "llvmlite", "SimpleITK", "nibabel", "pydicom", "h5py", "PIL", "torch")
 # Imported from the installed package only, whatever the working folder holds.
 IMPORTS = (
-    "import drr, drr.kernels.cpu.project, drr.kernels.reference, drr.datasets.shapes;"
-    "import drr.cli.project, drr.io.read; print(drr.__file__)"
+    "import drr, drr.kernels.cpu.projection.project, drr.kernels.reference.projection;"
+    "import drr.datasets.phantom.shapes, drr.cli.project, drr.io.read; print(drr.__file__)"
 )
 
 pytestmark = pytest.mark.skipif(

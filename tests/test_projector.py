@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import drr
-from drr.attenuation import water
-from drr.beam import Beam
-from drr.drr_rate import drr_rate
 from drr.errors import DisplayError, GeometryError, ProjectionError
-from drr.geometry import Geometry, project_point
-from drr.preparation import Prepared, prepare
+from drr.geometry.geometry import Geometry, project_point
+from drr.geometry.views import VIEW_NAMES, View, parse_view
+from drr.patient.prepare import Prepared, prepare
+from drr.physics.attenuation import water
+from drr.physics.beam import Beam
 from drr.projector import project
-from drr.randomisation import Draw, policy
-from drr.views import VIEW_NAMES, View, parse_view
+from drr.published.recipe import drr_rate
+from drr.randomise.policy import Draw, policy
 from drr.volume import Volume
 
 AFFINE = np.diag([7.0, 7.0, 8.0, 1.0])

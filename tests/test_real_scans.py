@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 import drr
-from drr.cleanup import clean
 from drr.cli import main
-from drr.geometry import project_point
-from drr.preparation import Prepared, prepare
+from drr.geometry.geometry import project_point
+from drr.geometry.views import parse_view
+from drr.patient.cleaning import clean
+from drr.patient.prepare import Prepared, prepare
 from drr.projector import Projection
-from drr.views import parse_view
 from drr.volume import Volume
 
 PIXELS = 256

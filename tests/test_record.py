@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drr.display import Window
+from drr.display.window import Window
 from drr.errors import ReadError
-from drr.geometry import Geometry
-from drr.randomisation import Draw
+from drr.geometry.geometry import Geometry
+from drr.randomise.policy import Draw
 from drr.record import build_record, dump_record, load_record
 
 WINDOW = Window(center=3.3, width=5.1, curve="sigmoid", invert=True)

@@ -137,7 +137,7 @@ def test_no_fork_happens_while_a_thread_has_a_held_lock() -> None:
     child_of_a_fork(
         """
         import os, signal, sys, threading, time
-        from drr.kernels.cpu.jit import making
+        from drr.kernels.cpu.compiler.jit import making
 
         taken = threading.Event()
 
@@ -165,9 +165,9 @@ def test_forks_while_threads_project() -> None:
     child_of_a_fork("""
         import os, signal, sys, threading
         import drr
-        from drr.datasets.phantom import thorax
-        from drr.preparation import prepare
-        from drr.views import parse_view
+        from drr.datasets.phantom.thorax import thorax
+        from drr.patient.prepare import prepare
+        from drr.geometry.views import parse_view
 
         ct = thorax((32, 48, 48))
         scan = prepare(ct)

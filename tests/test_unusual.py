@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import drr
-from drr.datasets.phantom import thorax
+from drr.datasets.phantom.thorax import thorax
 from drr.errors import ReadError, VolumeError
-from drr.fill import PADDING
+from drr.patient.fill import PADDING
 from drr.volume import Volume
 
 Read = Callable[..., Volume]

@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 
 from drr.datasets.labels import CT_RATE_LABELS
-from drr.datasets.nifti_file import nifti_bytes
-from drr.datasets.phantom import thorax
+from drr.datasets.phantom.nifti import nifti_bytes
+from drr.datasets.phantom.thorax import thorax
 
 OPTIONS = ("--view", "pa", "--view", "ll", "--pixels", "48")
 

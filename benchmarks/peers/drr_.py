@@ -9,11 +9,11 @@ import sys
 import numpy as np
 from worker import serve
 
-from drr.attenuation import water
-from drr.kernels.cpu.intermediate import dominant_axis
-from drr.kernels.cpu.project import project as kernel
-from drr.kernels.cpu.transpose import transposed_copy
+from drr.kernels.cpu.projection.intermediate import dominant_axis
+from drr.kernels.cpu.projection.project import project as kernel
+from drr.kernels.cpu.projection.transpose import transposed_copy
 from drr.kernels.rays import rays_in_voxels
+from drr.physics.attenuation import water
 
 METHOD, *QUALITY = sys.argv[1:]
 OPTIONS = {"method": METHOD} | ({"quality": QUALITY[0]} if QUALITY else {})

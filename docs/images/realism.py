@@ -33,7 +33,7 @@ from films import DATA, to_window  # noqa: E402
 from looks import LOOKS, Pose, Shot, read_scans  # noqa: E402
 from realism import GREY_QUANTILES, MEASURES, montage  # noqa: E402
 
-from drr.datasets.lesions import consolidation, ground_glass, lung_sites, nodule  # noqa: E402
+from drr.datasets.phantom.lesions import consolidation, ground_glass, lung_sites, nodule  # noqa: E402
 
 PAGE = ROOT / "docs/realism.md"
 IMAGES = ROOT / "docs/images"

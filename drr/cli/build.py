@@ -20,8 +20,8 @@ from drr.cli.request import request_from_options
 from drr.errors import DocumentError, ReadError, printable
 
 if TYPE_CHECKING:
-    from drr.datasets.build import Progress, Result
-    from drr.datasets.plan import Plan
+    from drr.datasets.build.build import Progress, Result
+    from drr.datasets.build.plan import Plan
     from drr.datasets.study import Cohort
 
 __all__ = ["command"]
@@ -76,7 +76,7 @@ def _plain(path: str, key: str, value: Any, parameter: click.Parameter) -> Any:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    from drr.documents import read_json, read_yaml
+    from drr.files.documents import read_json, read_yaml
 
     try:
         values = read_json(path) if path.suffix.lower() == ".json" else read_yaml(path)
@@ -204,8 +204,8 @@ def command(
     if dry_run:
         _rehearse(plan, out, options["workers"], as_json)
         return
-    from drr.datasets.build import build
-    from drr.datasets.pseudonyms import hides_names
+    from drr.datasets.build.build import build
+    from drr.datasets.privacy.pseudonyms import hides_names
 
     display = _Display()
     names = ("workers", "scheduler", "max_failures", "retry", "keep_parts", "force", "key")
@@ -233,7 +233,7 @@ def _cohort(
     limit: int | None,
     options: Mapping[str, Any],
 ) -> Cohort:
-    from drr.datasets.source import open_source
+    from drr.datasets.sources.open import open_source
     from drr.datasets.splits import split_cohort
 
     cohort = open_source(
@@ -263,7 +263,7 @@ def _shares(text: str) -> dict[str, float]:
 
 
 def _plan(cohort: Cohort, options: Mapping[str, Any]) -> Plan:
-    from drr.datasets.plan import Configuration, Plan
+    from drr.datasets.build.plan import Configuration, Plan
 
     unused = {"bits": None, "mark": False, "threads": None, "quality": "full"}
     request = request_from_options({**options, **unused})
@@ -293,8 +293,8 @@ def _plan(cohort: Cohort, options: Mapping[str, Any]) -> Plan:
 def _rehearse(plan: Plan, out: str | None, workers: int | None, as_json: bool) -> None:
     from collections import Counter
 
-    from drr.datasets.build import rehearse
-    from drr.datasets.pools import available_workers
+    from drr.datasets.build.build import rehearse
+    from drr.datasets.build.pools import available_workers
 
     count = workers or available_workers()
     cohort = plan.cohort

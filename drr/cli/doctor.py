@@ -92,7 +92,7 @@ def _packages() -> dict[str, Any]:
 
 
 def _cpu() -> dict[str, Any]:
-    from drr.kernels.cpu.threads import available_cpus
+    from drr.threads import available_cpus
 
     cpu: dict[str, Any] = {
         "model": _cpu_model(),
@@ -136,8 +136,8 @@ def _cgroup_limit() -> float | None:
 
 
 def _cache() -> dict[str, Any]:
-    from drr.kernels.cpu.jit import cache_folder
-    from drr.kernels.cpu.native import LEVEL, has_level
+    from drr.kernels.cpu.compiler.jit import cache_folder
+    from drr.kernels.cpu.compiler.native import LEVEL, has_level
 
     folder = cache_folder()
     return {
@@ -169,8 +169,8 @@ def _projection() -> dict[str, Any]:
     """Project a solid by every method and compare with exact line integrals."""
     import numpy as np
 
-    from drr.attenuation import water
-    from drr.preparation import prepare
+    from drr.patient.prepare import prepare
+    from drr.physics.attenuation import water
     from drr.projector import project
 
     start = time.perf_counter()
@@ -197,8 +197,8 @@ def _object() -> tuple[Any, Any, list[Any]]:
     """An ellipsoid of water with a box of bone in it, a skewed cone-beam view of it, its chords."""
     import numpy as np
 
-    from drr.datasets.shapes import Box, Ellipsoid, voxelize
-    from drr.geometry import Geometry
+    from drr.datasets.phantom.shapes import Box, Ellipsoid, voxelize
+    from drr.geometry.geometry import Geometry
 
     body = Ellipsoid((0.0, 0.0, 0.0), (70.0, 50.0, 60.0))
     bone = Box((20.0, 10.0, -5.0), (12.0, 8.0, 20.0))

@@ -13,8 +13,8 @@ from drr.cli.console import is_quiet, quiet_option
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from drr.chexnet.predictions import Predictions
-    from drr.chexnet.truth import Truth
+    from drr.evaluate.predictions import Predictions
+    from drr.evaluate.truth import Truth
 
 __all__ = ["command"]
 
@@ -105,13 +105,13 @@ def command(
     drr evaluate run/model.pt --data drrs.h5 --split test
     drr evaluate run/model.pt --films nih/ --truth Data_Entry_2017.csv
     """
-    from drr.chexnet.bootstrap import Bootstrap
-    from drr.chexnet.cases import align
-    from drr.chexnet.evaluate import evaluate
-    from drr.chexnet.predictions import write_predictions
-    from drr.chexnet.report_html import to_html
-    from drr.chexnet.report_text import to_text
-    from drr.io.atomic import refuse_existing, write_files
+    from drr.evaluate.bootstrap import Bootstrap
+    from drr.evaluate.cases import align
+    from drr.evaluate.evaluate import evaluate
+    from drr.evaluate.predictions import write_predictions
+    from drr.evaluate.text import to_text
+    from drr.files.atomic import refuse_existing, write_files
+    from drr.pages.evaluation import to_html
 
     targets = [path for path in (json_file, html_file, save) if path is not None]
     if len({path.absolute() for path in targets}) < len(targets):
@@ -173,8 +173,8 @@ def _from_tables(
     sources: Sequence[Path], table: Path, *, more: Iterable[str]
 ) -> tuple[list[Predictions], Truth]:
     """Predictions as files hold them, and the truth."""
-    from drr.chexnet.predictions import read_predictions
-    from drr.chexnet.truth import read_truth
+    from drr.evaluate.predictions import read_predictions
+    from drr.evaluate.truth import read_truth
 
     predicted = [read_predictions(path) for path in sources]
     labels = [*(name for part in predicted for name in part.labels), *more]
@@ -205,7 +205,7 @@ def _from_models(
         raise click.UsageError(f"--data and --films are for models; {path} is none")
     if data is not None and (films is not None or table is not None):
         raise click.UsageError("--data has its own truth; leave --films and --truth out")
-    from drr.chexnet.model_predictions import predict_films, predict_views
+    from drr.train.predict_sets import predict_films, predict_views
 
     if data is not None:
         pairs = [
@@ -239,8 +239,8 @@ def _threshold(text: str) -> str | Mapping[str, float]:
     """A rule, or the thresholds of the findings in a JSON report."""
     if not text.lower().endswith(".json"):
         return text
-    from drr.chexnet.metrics import EvaluationError
-    from drr.documents import read_json
+    from drr.evaluate.metrics import EvaluationError
+    from drr.files.documents import read_json
 
     try:
         report: Any = read_json(Path(text))

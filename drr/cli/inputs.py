@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drr.errors import ReadError
-from drr.io.names import ARCHIVES, VOLUMES, suffix_of
+from drr.files.names import ARCHIVES, VOLUMES, suffix_of
 
 __all__ = ["CT", "find_cts"]
 
@@ -89,10 +89,10 @@ def _one_per_series(paths: list[Path]) -> list[Path]:
     loose = [p for p in paths if p.is_file() and suffix_of(p.name, suffixes) is None]
     if len(loose) < 2:
         return paths
-    from drr.io.containers import file_source
-    from drr.io.dicom_files import is_dicom, load_header
-    from drr.io.dicom_groups import Header, group_headers
-    from drr.io.inflate import DEFAULT_LIMIT
+    from drr.io.dicom.files import is_dicom, load_header
+    from drr.io.dicom.groups import Header, group_headers
+    from drr.io.packed.containers import file_source
+    from drr.io.packed.inflate import DEFAULT_LIMIT
 
     by_folder: dict[Path, list[Header]] = {}
     for path in loose:
@@ -109,7 +109,7 @@ def _one_per_series(paths: list[Path]) -> list[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    from drr.io.dicom_files import is_dicom
+    from drr.io.dicom.files import is_dicom
 
     if suffix_of(path.name, (".dcm",)):
         return True

@@ -67,7 +67,7 @@ def command(
     CT is anything that can be projected: a NIfTI, MetaImage, NRRD or NumPy file, or a DICOM
     folder, zip, tar or file. Names, dates and identifiers of patients are not printed.
     """
-    from drr.io.atomic import refuse_existing, write_files
+    from drr.files.atomic import refuse_existing, write_files
     from drr.io.read import read_described
 
     if series == LIST:
@@ -91,9 +91,9 @@ def describe(volume: Volume, kind: str) -> dict[str, Any]:
     """What `drr inspect --json` prints: plain numbers and text, no identifiers."""
     import numpy as np
 
-    from drr.anatomy import find_anatomy
-    from drr.coverage import assess_coverage
-    from drr.fill import find_fill, with_notes, without_fill
+    from drr.patient.anatomy import find_anatomy
+    from drr.patient.coverage import assess_coverage
+    from drr.patient.fill import find_fill, with_notes, without_fill
 
     fill = find_fill(volume.hu)
     covered = None

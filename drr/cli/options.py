@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from drr.plausible import ACCEPTABLE
+from drr.patient.plausible import ACCEPTABLE
 
 __all__ = ["DETECTOR_SIZE", "PIXELS", "WINDOW", "accept_option", "reading_options"]
 

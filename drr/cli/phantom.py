@@ -60,9 +60,9 @@ def command(
     path = output or option_output
     assert path is not None
     from drr.cli.console import is_quiet
-    from drr.datasets.nifti_file import check_name, nifti_bytes
-    from drr.datasets.phantom import thorax_with_labels
-    from drr.io.atomic import refuse_existing, write_files
+    from drr.datasets.phantom.nifti import check_name, nifti_bytes
+    from drr.datasets.phantom.thorax import thorax_with_labels
+    from drr.files.atomic import refuse_existing, write_files
 
     targets = [path] if labels is None else [path, labels]
     if labels is not None and labels.absolute() == path.absolute():

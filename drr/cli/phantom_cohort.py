@@ -30,7 +30,7 @@ def command(count: int, out: Path, size: int, seed: int, bad: int | None, versio
     drr phantom-cohort 20 -o cohort
     drr build cohort -o cohort.h5 --view pa --view ll
     """
-    from drr.datasets.cohort import write_phantom_cohort
+    from drr.datasets.phantom.cohort import write_phantom_cohort
 
     with progress(count, "phantoms") as advance:
         scans = write_phantom_cohort(

@@ -45,7 +45,7 @@ def command(
     ProjectedDRRs and 'drr train' map them into memory. A run that was interrupted goes on where it
     was. What files and folders are called gives way to pseudonyms, which the key file tells apart.
     """
-    from drr.datasets.prepared_store import PreparedStore, prepare_store
+    from drr.datasets.loaders.store import PreparedStore, prepare_store
 
     if check:
         if output is not None:
@@ -58,8 +58,8 @@ def command(
         return
     if output is None:
         raise click.UsageError("give the folder of the store: -o FOLDER")
-    from drr.datasets.pseudonyms import hides_names, key_beside, read_places
-    from drr.datasets.source import open_source
+    from drr.datasets.privacy.pseudonyms import hides_names, key_beside, read_places
+    from drr.datasets.sources.open import open_source
 
     cohort = open_source(source, keep_names=keep_names)
     with progress(len(cohort), "Preparing") as advance:

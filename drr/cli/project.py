@@ -27,9 +27,9 @@ from drr.errors import DRRError, ProjectionError, printable
 
 if TYPE_CHECKING:
     from drr.cli.inputs import CT
-    from drr.preparation import Prepared
+    from drr.patient.prepare import Prepared
     from drr.projector import Projection
-    from drr.randomisation import Draw
+    from drr.randomise.policy import Draw
     from drr.record import Record
     from drr.volume import Volume
 
@@ -267,12 +267,12 @@ def _project(
     force: bool,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield, view after view, what was written of it."""
-    from drr.fill import find_fill, with_notes
+    from drr.geometry.views import View
     from drr.io import read, write
-    from drr.plausible import refuse_doubtful
-    from drr.preparation import prepare
+    from drr.patient.fill import find_fill, with_notes
+    from drr.patient.plausible import refuse_doubtful
+    from drr.patient.prepare import prepare
     from drr.projector import project
-    from drr.views import View
 
     # The mask first: a wrong one is then told before the long part.
     as_the_scan = {**request.reading, "series": None}

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from drr.cli.request import RECORDED_OPTIONS, Request, reading, writing
 from drr.errors import ReadError
-from drr.plausible import ACCEPTABLE
+from drr.patient.plausible import ACCEPTABLE
 
 __all__ = ["request_from_record"]
 
@@ -28,11 +28,11 @@ def request_from_record(path: Path, options: Mapping[str, Any], context: click.C
     click.UsageError
         For options that the record already settles.
     """
-    from drr.detector import Detector
+    from drr.geometry.views import View
     from drr.io.write import FORMATS
     from drr.looks import attenuation_from_dict
+    from drr.physics.detector import Detector
     from drr.record import load_record
-    from drr.views import View
 
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE

@@ -43,7 +43,7 @@ def command(file: Path, out: Path | None, samples: int, pixels: int, force: bool
     One HTML file that needs no network. It holds reports and pictures of the data set: share it
     as you would share those.
     """
-    from drr.datasets.report import write_report
+    from drr.pages.dataset import write_report
 
     path = write_report(
         file, out or file.with_suffix(".html"), samples=samples, pixels=pixels, force=force

@@ -15,15 +15,15 @@ import click
 from drr.errors import DocumentError, GeometryError, PolicyError
 
 if TYPE_CHECKING:
-    from drr.attenuation import Attenuation
-    from drr.beam import Beam
-    from drr.detector import Detector
-    from drr.geometry import Geometry
+    from drr.geometry.geometry import Geometry
+    from drr.geometry.views import View
     from drr.looks import Look
+    from drr.physics.attenuation import Attenuation
+    from drr.physics.beam import Beam
+    from drr.physics.detector import Detector
     from drr.projector import Projection
-    from drr.randomisation import Draw, Policy
+    from drr.randomise.policy import Draw, Policy
     from drr.record import Record
-    from drr.views import View
 
 __all__ = ["RECORDED_OPTIONS", "Request", "reading", "request_from_options", "writing"]
 
@@ -54,7 +54,7 @@ class Request:
     views, labels
         What to project, and what it is called in file names.
     preparing
-        Options of `drr.preparation.prepare`; None for a look that takes the scan as it is.
+        Options of `drr.patient.prepare.prepare`; None for a look that takes the scan as it is.
     projecting
         Options of `drr.projector.project`.
     display
@@ -91,7 +91,7 @@ class Request:
 
     def displayed(self, projection: Projection) -> Projection:
         """The projection with the display that was asked for."""
-        from drr.display import default_window
+        from drr.display.window import default_window
 
         if self.record is not None:
             return replace(projection, display=self.record.display or projection.display)
@@ -202,11 +202,11 @@ def _attenuation(options: Mapping[str, Any]) -> Attenuation | Beam | None:
     if options["kev"] is not None and options["kvp"] is not None:
         raise click.UsageError("--kev is one photon energy and --kvp a spectrum; leave one out")
     if options["kvp"] is not None:
-        from drr.beam import Beam
+        from drr.physics.beam import Beam
 
         return Beam(kvp=options["kvp"])
     if options["kev"] is not None:
-        from drr.attenuation import tissue, water
+        from drr.physics.attenuation import tissue, water
 
         return (water if options["look"] == "raw" else tissue)(options["kev"])
     return None
@@ -217,7 +217,7 @@ def _detector(options: Mapping[str, Any], look: Look) -> Detector | None:
     name, exposure = options["detector_model"], options["exposure"]
     if name is None and exposure is None:
         return None
-    from drr.detector import Detector, parse_detector
+    from drr.physics.detector import Detector, parse_detector
 
     detector = look.detector or Detector()
     if name is not None:
@@ -242,8 +242,8 @@ def _policy(name: str | None) -> Policy | None:
     """A preset, or what a JSON file holds."""
     if name is None:
         return None
-    from drr.documents import read_json
-    from drr.randomisation import policy
+    from drr.files.documents import read_json
+    from drr.randomise.policy import policy
 
     path = Path(name)
     if path.suffix.lower() != ".json":
@@ -264,8 +264,8 @@ def load_geometry(path: Path) -> Geometry:
     GeometryError
         When the file is not there or does not hold one.
     """
-    from drr.documents import read_json
-    from drr.geometry import Geometry
+    from drr.files.documents import read_json
+    from drr.geometry.geometry import Geometry
 
     try:
         values = read_json(path)
@@ -289,7 +289,7 @@ def _view(
     detector: tuple[float, ...] | None,
     pixels: tuple[int, ...] | None,
 ) -> View:
-    from drr.views import parse_view
+    from drr.geometry.views import parse_view
 
     view = parse_view(name, **overrides)
     if detector is not None:

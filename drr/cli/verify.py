@@ -53,7 +53,7 @@ def command(
     is in two splits; with --source also that images made again are the same. The exit status is 2
     if anything is wrong.
     """
-    from drr.datasets.verify import verify
+    from drr.datasets.build.verify import verify
 
     verdict = verify(
         Path(file), source=source, remake=remake, seed=seed, pixels=not no_pixels, key=key

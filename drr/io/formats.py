@@ -8,9 +8,9 @@ import zipfile
 from pathlib import Path
 
 from drr.errors import ReadError
-from drr.io.containers import is_zip
-from drr.io.tar import is_tar
-from drr.io.unpack import open_seekable, open_unpacked
+from drr.io.packed.containers import is_zip
+from drr.io.packed.tar import is_tar
+from drr.io.packed.unpack import open_seekable, open_unpacked
 
 __all__ = ["find_format"]
 
@@ -75,7 +75,7 @@ def find_format(path: Path, limit: int) -> tuple[Path, str]:
 
 
 def _kind_by_content(head: bytes) -> str | None:
-    from drr.io.dicom_files import is_dicom
+    from drr.io.dicom.files import is_dicom
     from drr.io.metaimage import is_metaimage
     from drr.io.nifti import is_nifti
     from drr.io.nrrd import is_nrrd

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.geometry import Geometry
+from drr.geometry.geometry import Geometry
 
 __all__ = ["encode_metaimage", "encode_nifti", "encode_npy", "encode_npz", "image_affine"]
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from drr.errors import ReadError, printable
 from drr.io.beside import Neighbours
+from drr.io.packed.unpack import open_unpacked
 from drr.io.stored import Stored, check_grid, millimetres
 from drr.io.text_header import (
     HeaderLines,
@@ -27,7 +28,6 @@ from drr.io.text_header import (
     whole_number,
     whole_numbers,
 )
-from drr.io.unpack import open_unpacked
 
 __all__ = ["is_metaimage", "read_metaimage"]
 

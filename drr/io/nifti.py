@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from drr.errors import ReadError
-from drr.io.inflate import skip
 from drr.io.nifti_geometry import lps_affine
 from drr.io.nifti_header import announces, decode_header, voxel_dtype
+from drr.io.packed.inflate import skip
+from drr.io.packed.unpack import open_unpacked
 from drr.io.stored import Stored, check_grid, check_size
-from drr.io.unpack import open_unpacked
 from drr.io.voxels import Mapped, read_hu
 
 __all__ = ["is_nifti", "neighbour", "read_nifti"]

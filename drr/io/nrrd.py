@@ -14,6 +14,7 @@ import numpy as np
 from drr.errors import ReadError, printable
 from drr.io.beside import Neighbours
 from drr.io.nrrd_geometry import Placed, place
+from drr.io.packed.unpack import open_unpacked
 from drr.io.stored import Stored, check_grid
 from drr.io.text_header import (
     HeaderLines,
@@ -24,7 +25,6 @@ from drr.io.text_header import (
     whole_number,
     whole_numbers,
 )
-from drr.io.unpack import open_unpacked
 
 __all__ = ["is_nrrd", "read_nrrd"]
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import DRRError, ReadError, printable
-from drr.io.inflate import drain
+from drr.io.packed.inflate import drain
+from drr.io.packed.unpack import open_seekable, open_unpacked
 from drr.io.stored import Stored, check_grid, check_size
-from drr.io.unpack import open_seekable, open_unpacked
 from drr.io.voxels import Mapped, Voxels, read_hu
 
 __all__ = ["is_npy", "read_npy", "read_npz"]

@@ -28,7 +28,7 @@ def quantise(picture: NDArray[np.float32], *, bits: int) -> NDArray[Any]:
     NDArray
         uint8 for 8 bits, uint16 for 16.
     """
-    from drr.kernels.cpu.curve import whole_levels
+    from drr.kernels.cpu.image.curve import whole_levels
 
     out = np.empty(picture.shape, np.uint8 if bits == 8 else np.uint16)
     whole_levels(picture, out)

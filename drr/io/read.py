@@ -16,14 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import DRRError, ReadError, VolumeError, printable
 from drr.io.formats import find_format
-from drr.io.inflate import DEFAULT_LIMIT
+from drr.io.packed.inflate import DEFAULT_LIMIT
 from drr.io.stored import Stored, check_spacing
-from drr.plausible import doubtful_size, has_no_geometry
-from drr.verdict import assess
+from drr.patient.hu_check import assess
+from drr.patient.plausible import doubtful_size, has_no_geometry
 from drr.volume import Volume
 
 if TYPE_CHECKING:
-    from drr.io.dicom_series import Series
+    from drr.io.dicom.series import Series
 
 __all__ = ["read", "read_described", "series_in"]
 
@@ -184,7 +184,7 @@ def series_in(
     ReadError
         Where there is no DICOM.
     """
-    from drr.io.dicom import list_series
+    from drr.io.dicom.volume import list_series
 
     path = Path(path)
     try:
@@ -197,7 +197,7 @@ def series_in(
 
 
 READERS = {
-    "dicom": ("DICOM", "drr.io.dicom:read_dicom", ("assume_axial",)),
+    "dicom": ("DICOM", "drr.io.dicom.volume:read_dicom", ("assume_axial",)),
     "nifti": ("NIfTI", "drr.io.nifti:read_nifti", ()),
     "metaimage": ("MetaImage", "drr.io.metaimage:read_metaimage", ("outside",)),
     "nrrd": ("NRRD", "drr.io.nrrd:read_nrrd", ("outside", "assume_axial")),

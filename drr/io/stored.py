@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import ReadError, printable
-from drr.io.inflate import gibibytes
+from drr.io.packed.inflate import gibibytes
 from drr.unusual import Unusual
 
 __all__ = [

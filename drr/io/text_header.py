@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from drr.errors import ReadError, printable
 from drr.io.beside import Neighbours
-from drr.io.inflate import Inflater, skip
+from drr.io.packed.inflate import Inflater, skip
+from drr.io.packed.unpack import Unpacked, plausible_size
 from drr.io.stored import check_size
 from drr.io.text_voxels import TextVoxels
-from drr.io.unpack import Unpacked, plausible_size
 from drr.io.voxels import Mapped, Stream, Voxels, read_hu
 
 __all__ = [
@@ -165,7 +165,8 @@ class Layout:
     dtype
         Of the stored voxels.
     codec
-        As for `drr.io.inflate.Inflater`; `"text"` for decimal numbers, empty for plain bytes.
+        As for `drr.io.packed.inflate.Inflater`; `"text"` for decimal numbers, empty for plain
+        bytes.
     start
         Bytes of the file before compressed voxels.
     skip_lines

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import ReadError, VolumeError
 from drr.io.stored import rescale
-from drr.kernels.cpu.threads import available_cpus, run
+from drr.threads import available_cpus, run
 from drr.unusual import Unusual, settle
 from drr.volume import check_affine, nearest_lps_axes, slice_digest
 

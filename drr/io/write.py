@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from drr.display.mark import MARK_TEXT, draw_mark
 from drr.errors import WriteError
+from drr.files.atomic import refuse_existing, write_files
 from drr.io import grid, picture
-from drr.io.atomic import refuse_existing, write_files
-from drr.mark import MARK_TEXT, draw_mark
 from drr.record import build_record, dump_record, unlinked
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def write(
     path
         The image's file; its folder must exist.
     display
-        Mapping of line integrals to grey levels, such as a `drr.display.Window`; the projection's
-        own by default. Without effect on files of line integrals.
+        Mapping of line integrals to grey levels, such as a `drr.display.window.Window`; the
+        projection's own by default. Without effect on files of line integrals.
     bits
         Depth of a PNG. DICOM always has 16.
     format
@@ -201,10 +201,10 @@ def _encode(
     }
     try:
         if name == "dx":
-            from drr.io.dx import encode_dx
+            from drr.io.dicom.dx import encode_dx
 
             return encode_dx(projection, pixels, **options)
-        from drr.io.rt_image import encode_rt_image
+        from drr.io.dicom.rt_image import encode_rt_image
 
         return encode_rt_image(projection, pixels, **options)
     except WriteError as error:
@@ -247,7 +247,7 @@ def _check_types(path: Path, projection: object, display: object) -> None:
     if display is not None and not callable(getattr(display, "apply", None)):
         raise WriteError(
             f"{path}: display must map line integrals to grey levels, such as "
-            f"Window(center=2.5, width=4) of drr.display, got {display!r}"
+            f"Window(center=2.5, width=4) of drr.display.window, got {display!r}"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.project import Mapping, sub_pixels
+from drr.kernels.cpu.projection.project import Mapping, sub_pixels
 from drr.kernels.cuda.arrays import returned, taken
 from drr.kernels.cuda.errors import CudaError, CudaMemoryError, megabytes, translated
 from drr.kernels.cuda.modules import MOST_CHANNELS, kernel

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.threads import available_cpus, run, split
+from drr.threads import available_cpus, run, split
 
 __all__ = ["CHUNK_BYTES", "Slices", "upload"]
 
@@ -17,7 +17,8 @@ CHUNK_BYTES = 8 << 20
 
 
 class Slices(Protocol):
-    """Voxels in the host's memory that are not one array; see `drr.kernels.cpu.parts`."""
+    """Voxels in the host's memory that are not one array; see
+    `drr.kernels.cpu.projection.parts`."""
 
     @property
     def shape(self) -> tuple[int, int, int]: ...

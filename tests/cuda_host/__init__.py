@@ -1,4 +1,4 @@
-"""Running CUDA sources without a GPU: four independent ways, used by the `test_cuda_*` files.
+"""Running CUDA sources without a GPU: four independent ways, used by the tests in `kernels/cuda`.
 
 shim.h, build
     The same text compiled by g++ behind a header that supplies CUDA's words.

@@ -1,10 +1,10 @@
 """The part of CuPy that the launcher uses, run on the CPU and stricter than CuPy.
 
 `cuda_host.installed` puts this module in CuPy's place. Every public name here is one of CuPy's
-(test_cuda_contract.py compares them with the real package, which imports without a GPU). What CuPy
-lets pass and a GPU then gets wrong is an error here: a Python number where the kernel takes a
-float (CuPy passes eight bytes), an array of another type or layout than the parameter's, an array
-of another device, a grid beyond the limits.
+(kernels/cuda/test_contract.py compares them with the real package, which imports without a GPU).
+What CuPy lets pass and a GPU then gets wrong is an error here: a Python number where the kernel
+takes a float (CuPy passes eight bytes), an array of another type or layout than the parameter's, an
+array of another device, a grid beyond the limits.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from pathlib import Path
 __all__ = ["MUTATIONS", "Mutation", "caught_by"]
 
 TESTS = Path(__file__).resolve().parent.parent
+FOLDER = TESTS / "kernels" / "cuda"
 SOURCES = TESTS.parent / "kernels" / "cuda"
 PAGE = TESTS.parent / "docs" / "cuda_mutations.md"
 
@@ -100,7 +101,7 @@ def mutated(self, *arguments, **options):
     return text
 pathlib.Path.read_text = mutated
 import pytest
-files = [{str(TESTS / "test_cuda_kernels.py")!r}, {str(TESTS / "test_cuda_launch.py")!r}]
+files = [{str(FOLDER / "test_kernels.py")!r}, {str(FOLDER / "test_launch.py")!r}]
 common = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "-m", "not soak", "--tb=no", "-rfE"]
 sys.exit(pytest.main([*common, *files, *{list(selection)!r}]))
 """

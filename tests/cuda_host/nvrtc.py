@@ -17,7 +17,8 @@ __all__ = ["PINNED", "Compiled", "NvrtcError", "compile_for", "needs_nvrtc", "su
 # The register budget holds for this compiler; another allocates registers a little differently.
 PINNED = "13.5"
 WHEELS = ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
-# What CuPy adds to the options it is given (`cupy.cuda.compiler`; test_cuda_contract.py checks).
+# What CuPy adds to the options it is given (`cupy.cuda.compiler`; kernels/cuda/test_contract.py
+# checks).
 ADDED_BY_CUPY = ("-ftz=true", "--device-as-default-execution-space")
 
 

@@ -39,7 +39,7 @@ DICOM_SYNTAXES = {
 @functools.cache
 def chest(size: int = SIZE) -> Any:
     """The synthetic chest as a `drr.Volume` of about `size` voxels along each axis."""
-    from drr.datasets.phantom import thorax
+    from drr.datasets.phantom.thorax import thorax
 
     return thorax(size, seed=1)
 
@@ -110,7 +110,7 @@ def numpy(name: str = "a.npz", *, packed: bool = False) -> Files:
 
 def dicom(syntax: str = "explicit") -> Files:
     """Six slices of a CT series in a folder `ct`."""
-    from drr.datasets.phantom import thorax
+    from drr.datasets.phantom.thorax import thorax
 
     volume = thorax(16, seed=1)
     uid = DICOM_SYNTAXES[syntax]

@@ -199,7 +199,7 @@ def _reader(
 
 
 def _policy() -> Files:
-    from drr.randomisation import policy
+    from drr.randomise.policy import policy
 
     return seeds.document("p.json", policy("chest").to_dict(), **seeds.nifti("ct.nii", size=16))
 
@@ -279,7 +279,7 @@ def _load_npy() -> None:
 
 
 def _load_store() -> None:
-    from drr.datasets.projected import ProjectedDRRs
+    from drr.datasets.loaders.projected import ProjectedDRRs
 
     samples = ProjectedDRRs("store", views="pa", shape=(16, 16))
     for index in range(len(samples)):
@@ -287,7 +287,7 @@ def _load_store() -> None:
 
 
 def _load_data_set() -> None:
-    from drr.datasets.stored import StoredDRRs
+    from drr.datasets.loaders.stored import StoredDRRs
 
     samples = StoredDRRs("set.h5")
     for index in range(len(samples)):
@@ -295,7 +295,7 @@ def _load_data_set() -> None:
 
 
 def _load_films() -> None:
-    from drr.chexnet.films import Films
+    from drr.evaluate.films.films import Films
 
     films = Films("films")
     for index in range(len(films)):
@@ -303,13 +303,13 @@ def _load_films() -> None:
 
 
 def _load_recipe() -> None:
-    from drr.chexnet.recipe import find_recipe
+    from drr.train.recipe import find_recipe
 
     find_recipe("r.json")
 
 
 def _recipe() -> Files:
-    from drr.chexnet.recipe import find_recipe
+    from drr.train.recipe import find_recipe
 
     return seeds.document("r.json", find_recipe("modern").to_dict())
 

@@ -1,0 +1,1 @@
+"""Data sets to train on: stored views, views projected on the fly, and both."""

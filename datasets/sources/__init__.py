@@ -1,0 +1,1 @@
+"""Where CTs come from: CT-RATE, folders, tables, and a public sample."""

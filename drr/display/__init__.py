@@ -1,0 +1,1 @@
+"""From line integrals to the grey levels of a picture."""

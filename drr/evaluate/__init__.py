@@ -1,0 +1,1 @@
+"""Evaluating a classifier of findings: figures with intervals, by patient, on DRRs and films."""

@@ -1,0 +1,1 @@
+"""Where the X-ray source, the detector and the patient are."""

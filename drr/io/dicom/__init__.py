@@ -1,0 +1,1 @@
+"""DICOM: series to volumes, and radiographs as DX and RT Image objects."""

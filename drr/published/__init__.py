@@ -1,0 +1,1 @@
+"""The look of the published DRR-RATE data set."""

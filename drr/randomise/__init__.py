@@ -1,0 +1,1 @@
+"""Domain randomisation: what varies between radiographs, drawn from a seed and recorded."""

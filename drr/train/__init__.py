@@ -1,0 +1,1 @@
+"""Training CheXNet on DRRs, and predicting with what was trained."""

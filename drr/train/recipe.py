@@ -1,0 +1,243 @@
+"""Recipes: every choice of a training, as data. `drr-rate`, `chexnet` and `modern` come along."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from drr.errors import DocumentError, DRRError
+from drr.files.documents import parse_json, read_json
+from drr.randomise.policy import policy as find_policy
+
+__all__ = ["RECIPES", "Recipe", "RecipeError", "find_recipe"]
+
+RECIPES = ("drr-rate", "chexnet", "modern")
+"""Recipes that come with the package, in `drr/train/recipes`."""
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "channels": (1, 3),
+    "normalisation": ("none", "imagenet", "centred"),
+    "square": ("crop", "pad"),
+    "class_weighting": ("none", "balanced"),
+    "uncertain": ("absent", "present", "ignore"),
+    "unknown": ("absent", "ignore"),
+    "optimiser": ("adam", "adamw"),
+    "schedule": ("constant", "plateau", "cosine"),
+    "folds_of": ("patients", "images"),
+    "monitor": ("loss", "auroc"),
+    "precision": ("32-true", "16-mixed", "bf16-mixed"),
+}
+_WHOLE = {
+    "image_size": (32, 4096),
+    "batch_size": (1, 65536),
+    "epochs": (1, 1_000_000),
+    "patience": (0, 1_000_000),
+    "folds": (2, 1_000_000),
+    # What NumPy's older generators take, and published recipes use.
+    "seed": (0, 2**32 - 1),
+}
+_NUMBERS = {
+    "flip": (0.0, 1.0),
+    "learning_rate": (1e-9, 10.0),
+    "epsilon": (1e-16, 1.0),
+    "weight_decay": (0.0, 1.0),
+    "warm_up_epochs": (0.0, 1e6),
+    "gradient_clip": (0.0, 1e9),
+    "projected_fraction": (0.0, 1.0),
+}
+
+
+class RecipeError(DRRError, ValueError):
+    """A recipe with an unknown key or a value that cannot be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained; `eval(repr(r)) == r`.
+
+    Parameters
+    ----------
+    name, source
+        What it is called, and where its choices come from.
+    labels
+        Findings to learn; all that the data have if empty.
+    image_size
+        Rows and columns of the network's input.
+    square
+        How pictures that are not square become so: `crop` their middle, or `pad` with black.
+    channels
+        1, or 3 with the same grey levels thrice, as networks for photographs need.
+    normalisation
+        Of grey levels from 0 to 1. `none`; `imagenet`: minus the mean and over the standard
+        deviation of its three channels; `centred`: (x - 0.5) / 0.25.
+    crop_area
+        Least and greatest part of the picture's area that a random square crop keeps; (1, 1) crops
+        nothing.
+    flip
+        Probability of a mirror image. It moves the heart to the right.
+    policy
+        Random variations (`drr.randomise.policy`), by the name of a preset; None for none.
+        Of stored pictures only what is done to a picture is varied.
+    projected_fraction
+        Part of the samples that is projected where there are stored and projected ones.
+    class_weighting
+        Of the loss. `balanced`: positives and negatives of a finding count alike, at most tenfold.
+    uncertain, unknown
+        What such labels count as: `absent`, `present`, or `ignore` to leave them out of the loss.
+    optimiser, learning_rate, betas, epsilon, weight_decay
+        `adam` adds the decay to the gradient, `adamw` takes it off the weights.
+    schedule
+        Of the learning rate. `constant`; `plateau`: a tenth of it after every epoch whose
+        validation loss is not the least so far; `cosine`: down to nothing at the last epoch.
+    warm_up_epochs
+        In which the learning rate grows to its value.
+    gradient_clip
+        Greatest norm of the gradient; 0 for any.
+    batch_size, epochs
+        Images in a step; at most so many passes.
+    patience
+        Epochs without a better `monitor` after which training ends; 0 for never.
+    monitor
+        Which epoch is best: least validation `loss`, or greatest macro `auroc`.
+    folds, folds_of
+        One of so many folds of the training split is for validation. Folds of `images` put scans of
+        one patient on both sides; they are there to repeat what was published.
+    seed
+        Of folds, first weights, order, crops and variations.
+    precision
+        `32-true`, or mixed with 16 bits: `16-mixed`, `bf16-mixed`.
+
+    Raises
+    ------
+    RecipeError
+        By key, for a value that cannot be.
+    """
+
+    name: str = "custom"
+    source: str = ""
+    labels: tuple[str, ...] = ()
+    image_size: int = 224
+    square: str = "crop"
+    channels: int = 3
+    normalisation: str = "none"
+    crop_area: tuple[float, float] = (1.0, 1.0)
+    flip: float = 0.0
+    policy: str | None = None
+    projected_fraction: float = 0.5
+    class_weighting: str = "none"
+    uncertain: str = "ignore"
+    unknown: str = "ignore"
+    optimiser: str = "adam"
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warm_up_epochs: float = 0.0
+    gradient_clip: float = 0.0
+    batch_size: int = 32
+    epochs: int = 20
+    patience: int = 0
+    monitor: str = "loss"
+    folds: int = 5
+    folds_of: str = "patients"
+    seed: int = 0
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        for key in ("name", "source"):
+            if not isinstance(getattr(self, key), str):
+                raise RecipeError(f"{key} must be text, got {getattr(self, key)!r}")
+        for key, choices in _CHOICES.items():
+            value = getattr(self, key)
+            if value not in choices or isinstance(value, bool):
+                near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                allowed = ", ".join(map(str, choices))
+                raise RecipeError(f"{key} must be one of {allowed}, got {value!r}{hint}")
+        for key, (least, most) in _WHOLE.items():
+            value = getattr(self, key)
+            if type(value) is not int or not least <= value <= most:
+                raise RecipeError(
+                    f"{key} must be a whole number from {least} to {most}, got {value!r}"
+                )
+        for key, (low, high) in _NUMBERS.items():
+            object.__setattr__(self, key, _number(key, getattr(self, key), low, high))
+        for key in ("crop_area", "betas"):
+            pair = getattr(self, key)
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise RecipeError(f"{key} must be two numbers, got {pair!r}")
+            object.__setattr__(self, key, tuple(_number(key, v, 0.0, 1.0) for v in pair))
+        if not 0 < self.crop_area[0] <= self.crop_area[1]:
+            raise RecipeError(f"crop_area must rise from above 0 to 1, got {self.crop_area}")
+        if max(self.betas) >= 1:
+            raise RecipeError(f"betas must be below 1, got {self.betas}")
+        labels: Any = self.labels
+        texts = isinstance(labels, list | tuple) and all(isinstance(n, str) for n in labels)
+        if not texts or len(set(labels)) < len(labels):
+            raise RecipeError(f"labels must be a list of different names, got {labels!r}")
+        object.__setattr__(self, "labels", tuple(labels))
+        if self.policy is not None:
+            try:
+                find_policy(self.policy)
+            except DRRError as error:
+                raise RecipeError(f"policy: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Inverse of `to_dict`; unknown keys are refused, with the nearest there is."""
+        if not isinstance(values, Mapping):
+            raise RecipeError(f"a recipe is an object of keys and values, got {values!r}")
+        known = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise RecipeError(f"a recipe has no key {key!r}{hint}")
+        return cls(**values)
+
+
+def find_recipe(source: str | Path | Recipe | Mapping[str, Any]) -> Recipe:
+    """A recipe by name, from a JSON file, or from a dictionary.
+
+    Raises
+    ------
+    RecipeError
+        For names, files and keys that do not exist, and values that cannot be.
+    """
+    if isinstance(source, Recipe):
+        return source
+    if isinstance(source, Mapping):
+        return Recipe.from_dict(source)
+    if str(source) in RECIPES:
+        text = (files("drr.train") / "recipes" / f"{source}.json").read_text("utf-8")
+        return Recipe.from_dict(parse_json(text))
+    path = Path(source)
+    try:
+        return Recipe.from_dict(read_json(path))
+    except FileNotFoundError:
+        near = difflib.get_close_matches(str(source), RECIPES, n=1)
+        hint = f", did you mean {near[0]!r}" if near else ""
+        raise RecipeError(
+            f"there is no recipe {str(source)!r}{hint}; give {', '.join(RECIPES)} or a JSON file"
+        ) from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+    except (DocumentError, RecipeError) as error:
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def _number(key: str, value: Any, low: float, high: float) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
+        raise RecipeError(f"{key} must be a number from {low:g} to {high:g}, got {value!r}")
+    return float(value)

@@ -1,0 +1,1 @@
+"""Work on voxels of the body: masks, means of blocks, cutting out and continuing."""

@@ -1,0 +1,453 @@
+"""The final cut: copy the body, to the voxel, and write air around it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drr.kernels.cpu.body.block_classes import (
+    CLASS,
+    INSIDE,
+    OUTSIDE,
+    RIM,
+    SEEN,
+    SKIN,
+    START,
+    block_classes,
+)
+from drr.kernels.cpu.body.morphology import Mask
+from drr.kernels.cpu.compiler.jit import float32 as f4
+from drr.kernels.cpu.compiler.jit import int32, jit, uint8, uint64
+from drr.kernels.cpu.compiler.vectors import LANES, fetch, larger, splat, store, widen
+from drr.threads import available_cpus, run, split
+
+__all__ = ["cut", "kept_box"]
+
+# Of slices that are judged together so many are looked at.
+LOOK = 2
+
+# Blocks that a walk judges. A judgement is the distance walked, in eighths of a block and
+# doubled, and odd for what is not body.
+REACH, EIGHTHS = 3, 8
+UNJUDGED = 2 * EIGHTHS * REACH
+
+
+def cut(
+    values: NDArray[np.int16],
+    mask: Mask,
+    factors: tuple[int, int, int],
+    out: NDArray[np.int16],
+    *,
+    background: int,
+    tissue: int,
+    rise: int,
+    air: int,
+    padding: int,
+    dense: int,
+    together: tuple[int, int] = (1, 1),
+    at: tuple[int, int, int] = (0, 0, 0),
+    threads: int | None = None,
+) -> tuple[int, int]:
+    """Copy what a block mask covers, and its skin to the voxel; the rest becomes background.
+
+    Blocks whose in-plane neighbours are all in the mask are copied whole, blocks that no covered
+    block touches are replaced whole. In between, rays walk outward along +-x and +-y from the
+    last block that is certainly inside: through the tissue, across the surface, and on while the
+    values fall. Where they rise again something else lies against the skin (a couch top, a
+    blanket), and that is replaced.
+
+    Parameters
+    ----------
+    values
+        `(nz, ny, nx)` int16, C-contiguous.
+    mask
+        Blocks to keep, in the shape that `block_means` gives for `factors`.
+    factors
+        Voxels per block along z, y and x.
+    out
+        int16, C-contiguous, that takes at least what is kept; may be `values`, of which then only
+        what changes is written.
+    background
+        Value written outside.
+    tissue
+        Walks cross the surface where the values fall below this.
+    rise
+        Walks end where values beyond the surface have risen by this much above their lowest.
+    air
+        Walks end beyond the surface where the values fall below this.
+    padding
+        Values at or below this are never skin.
+    dense
+        Replaced voxels above this value are counted.
+    together
+        Slices, and neighbouring walks within the slice, that are one walk: it judges by the mean
+        of the voxels that it goes through.
+    at
+        Place in `out` of the first voxel, along z, y and x; negative along y and x where `out`
+        begins later than the values.
+    threads
+        CPU threads; all available ones by default.
+
+    Returns
+    -------
+    dense_count, padding_count
+        Replaced voxels above `dense`, and at or below `padding`.
+    """
+    classes = block_classes(mask, factors, values.shape, together[1])
+    _check_room(classes & CLASS != OUTSIDE, factors, values.shape, out.shape, at)
+    counts = np.zeros((len(mask), 2), np.int64)
+    flat, flat_out = values.reshape(-1), out.reshape(-1)
+    plane = values.shape[1] * values.shape[2]
+    near = nearness(factors)
+    threads = threads or available_cpus()
+
+    def task(start: int, stop: int) -> None:
+        _cut(
+            *(flat, *values.shape, classes.reshape(-1), *mask.shape[1:], *factors, *together),
+            *(flat_out, *out.shape[1:], *at, int(out is values)),
+            *(tissue, rise, air, np.int16(padding), np.int16(background), np.int16(dense), *near),
+            *(np.empty(plane + LANES, np.float32), np.empty(plane, np.uint8)),
+            *(counts.reshape(-1), start, stop),
+        )
+
+    # More ranges than threads: slices cost unequally.
+    run(task, split(len(mask), 4 * threads), threads)
+    dense_count, padding_count = counts.sum(axis=0).tolist()
+    return dense_count, padding_count
+
+
+def nearness(factors: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """How far each voxel that a walk along y or x judges is from where the skin begins."""
+    y, x = ((np.arange(REACH * f) * EIGHTHS // f * 2).astype(np.uint8) for f in factors[1:])
+    return y, x
+
+
+def kept_box(
+    footprint: NDArray[np.bool_], factors: tuple[int, int, int], shape: tuple[int, ...]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First voxel and end, along y and x, of what `cut` may keep.
+
+    Parameters
+    ----------
+    footprint
+        `(ky, kx)` bool: where the mask, which is not empty, is in any plane.
+    factors, shape
+        Voxels per block, and of the volume, along z, y and x.
+    """
+    extents = []
+    for axis in (1, 2):
+        first, end = _extent(footprint, 2 - axis)
+        # Walks go no further than into the next block.
+        low, high = max(first - 1, 0), min(end + 1, footprint.shape[axis - 1])
+        extents.append((low * factors[axis], min(high * factors[axis], shape[axis])))
+    return extents[0], extents[1]
+
+
+def _extent(footprint: NDArray[np.bool_], along: int) -> tuple[int, int]:
+    """The first block and the end, once all `along` an axis are taken together."""
+    blocks = np.flatnonzero(footprint.any(axis=along))
+    return int(blocks[0]), int(blocks[-1]) + 1
+
+
+def _check_room(
+    kept: Mask,
+    factors: tuple[int, int, int],
+    shape: tuple[int, ...],
+    room: tuple[int, ...],
+    at: tuple[int, int, int],
+) -> None:
+    """Nothing is written outside of `out`."""
+    footprint = np.asarray(kept.any(axis=0))
+    for axis in range(3):
+        start, stop = (0, shape[0]) if axis == 0 else (0, 0)
+        if axis and footprint.any():
+            first, end = _extent(footprint, 2 - axis)
+            start, stop = first * factors[axis], min(end * factors[axis], shape[axis])
+        if stop > start and (start + at[axis] < 0 or stop + at[axis] > room[axis]):
+            raise ValueError(
+                f"axis {axis} keeps the voxels {start} to {stop}, which do not lie in out: "
+                f"{room[axis]} voxels, the first value at {at[axis]}"
+            )
+
+
+@jit
+def _walk(seen, here, along, across, lanes, alone, inside, skin, tissue, rise, air):
+    """How much of the skin beyond a block that is certainly inside is body; -1 if unknown.
+
+    The skin begins at `here`. The walk comes through `inside` voxels before it, to learn whether
+    tissue or lung is there, and goes on through `skin` voxels. It is a few `lanes` wide. A single
+    one sees half as much of both neighbours across, against noise; `alone`, at the edge of a
+    slice, it sees nothing across. A walk that meets no tissue knows nothing.
+    """
+    side = 0 if alone else across
+    place = here - inside * along
+    in_tissue = beyond = False
+    lowest = f4(0)
+    for n in range(-inside, skin):
+        value = f4(0)
+        if lanes > 1:
+            for b in range(lanes):
+                value += seen[uint64(place + b * across)]
+        else:
+            value = f4(2) * seen[uint64(place)] + seen[uint64(place - side)]
+            value += seen[uint64(place + side)]
+        place += along
+        if not in_tissue:
+            in_tissue = value >= tissue
+        elif beyond or value < tissue:
+            lowest = value if not beyond or value < lowest else lowest
+            beyond = True
+            if value > lowest + rise or value < air:
+                return n if n > 0 else 0
+    return skin if in_tissue else -1
+
+
+@jit
+def judge(
+    seen, judged, classes, first, by, bx, fy, fx, ny, nx,
+    lanes, slices, tissue, rise, air, near_y, near_x,
+):  # fmt: skip
+    """Walk from all blocks of one plane where walks start, along +-y and +-x.
+
+    Where walks meet, the one that came the shorter way judges: a couch top that one walk follows
+    from where it touches the back is seen by another across the gap.
+    """
+    for block in range(by * bx):
+        if not classes[first + block] & START:
+            continue
+        j, i = block // bx, block % bx
+        for direction in range(4):
+            columns, forth = direction < 2, direction % 2 == 1
+            # Of blocks and voxels, along the walk and across it.
+            b, blocks, f, count, along = (j, by, fy, ny, nx) if columns else (i, bx, fx, nx, 1)
+            c, g, width, across = (i, fx, nx, 1) if columns else (j, fy, ny, nx)
+            near = near_y if columns else near_x
+            step, block_step = (1 if forth else -1), (bx if columns else 1)
+            reach = 0
+            while reach < REACH and 0 <= b + step * (reach + 1) < blocks:
+                kind = classes[first + block + step * (reach + 1) * block_step] & CLASS
+                if kind != SKIN and kind != RIM:
+                    break
+                reach += 1
+            if reach == 0:
+                continue
+            begin, end = b * f, min(b * f + f, count)
+            skin = min(reach * f, count - end if forth else begin)
+            edge = (end if forth else begin - 1) * along
+            stop = min(c * g + g, width)
+            for lane in range(c * g, stop, lanes):
+                wide = min(lanes, stop - lane)
+                alone = wide == 1 and (lane == 0 or lane + 1 == width)
+                # Sums instead of means: the limits grow with the voxels seen.
+                n = f4(slices * (wide if wide > 1 else 4))
+                here = edge + lane * across
+                over = _walk(
+                    seen, here, step * along, across, wide, alone, end - begin, skin,
+                    n * f4(tissue), n * f4(rise), n * f4(air),
+                )  # fmt: skip
+                if over >= 0:
+                    _mark(judged, here, step * along, across, wide, skin, over, near)
+
+
+@jit
+def _mark(judged, here, along, across, wide, skin, over, near):
+    """Judge the skin that a walk went through, where no other came a shorter way.
+
+    With unsigned indices the loops along a row become vector instructions.
+    """
+    if across == 1:
+        for a in range(skin):
+            judgement = uint8(near[a] + (0 if a < over else 1))
+            place = uint64(here + a * along)
+            for b in range(uint64(wide)):
+                judged[place + b] = min(judged[place + b], judgement)
+        return
+    for b in range(wide):
+        place = here + b * across
+        if along > 0:
+            first = uint64(place)
+            for a in range(uint64(over)):
+                judged[first + a] = min(judged[first + a], near[a])
+            for a in range(uint64(over), uint64(skin)):
+                judged[first + a] = min(judged[first + a], uint8(near[a] + uint8(1)))
+        else:
+            for a in range(skin):
+                judgement = uint8(near[a] + (0 if a < over else 1))
+                judged[uint64(place - a)] = min(judged[uint64(place - a)], judgement)
+
+
+@jit
+def apart(z0, z1):
+    """How far apart the slices from z0 to z1 lie that `gather` sums up."""
+    return (z1 - z0 - 1) // LOOK + 1
+
+
+@jit
+def looked_at(z0, z1):
+    """How many of the slices from z0 to z1 `gather` sums up."""
+    return (z1 - z0 - 1) // apart(z0, z1) + 1
+
+
+@jit
+def gather(
+    flat, classes, first, by, bx, fy, fx, ny, nx, z0, z1, padding, seen, judged
+):  # fmt: skip
+    """Sum up what walks will see in a few slices, or some of them; mark what they will judge.
+
+    Vectors reach over the ends of runs: what they write there is written again or never read.
+    """
+    least, step = splat(f4(padding)), apart(z0, z1)
+    for j in range(by):
+        blocks = first + j * bx
+        i = 0
+        while i < bx:
+            if not classes[blocks + i] & SEEN:
+                i += 1
+                continue
+            x0 = i * fx
+            while i < bx and classes[blocks + i] & SEEN:
+                i += 1
+            x1 = min(i * fx, nx)
+            for y in range(j * fy, min(j * fy + fy, ny)):
+                # The skin goes on in the next row of blocks about where it is in this one.
+                for z in range(z0, z1, step):
+                    ahead = (z * ny + y + fy) * nx + x0 - LANES
+                    fetch(flat, ahead, x1 - x0 + 2 * LANES)
+                for x in range(y * nx + x0, y * nx + x1, LANES):
+                    old = z0 * ny * nx + x
+                    if (z1 - 1) * ny * nx + x + LANES > flat.size:
+                        for n in range(x, y * nx + x1):
+                            seen[n] = f4(0)
+                            for z in range(z0, z1, step):
+                                seen[n] += f4(max(flat[z * ny * nx + n], padding))
+                        break
+                    sums = larger(widen(flat, old), least)
+                    for _ in range(z0 + step, z1, step):
+                        old += step * ny * nx
+                        sums = sums + larger(widen(flat, old), least)
+                    store(seen, x, sums)
+        i = 0
+        while i < bx:
+            x0, kind = i * fx, classes[blocks + i] & CLASS
+            while i < bx and classes[blocks + i] & CLASS == kind:
+                i += 1
+            if RIM <= kind <= SKIN:
+                unjudged = uint8(UNJUDGED + 1 if kind == RIM else UNJUDGED)
+                size = uint64(min(i * fx, nx) - x0)
+                for y in range(j * fy, min(j * fy + fy, ny)):
+                    here = uint64(y * nx + x0)
+                    # With unsigned indices such loops become vector instructions.
+                    for x in range(size):
+                        judged[here + x] = unjudged
+
+
+@jit
+def _copy(
+    flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
+    out_ny, out_nx, at_z, at_y, at_x, in_place, padding, background, dense, counts, count,
+):  # fmt: skip
+    """Copy the inside of a few slices and replace the outside.
+
+    What is replaced is counted at `counts[count]`, what of it was padding behind that.
+    """
+    n_dense, n_padding = 0, 0
+    for j in range(by):
+        i = 0
+        while i < bx:
+            x0, kind = i * fx, classes[first + j * bx + i] & CLASS
+            while i < bx and classes[first + j * bx + i] & CLASS == kind:
+                i += 1
+            x1 = min(i * fx, nx)
+            # What of it lies in `out`.
+            low, high = max(x0, -at_x), min(x1, out_nx - at_x)
+            for y in range(j * fy, min(j * fy + fy, ny)):
+                within = 0 <= y + at_y < out_ny
+                for z in range(z0, z1):
+                    row, out_row = (z * ny + y) * nx, ((z + at_z) * out_ny + y + at_y) * out_nx
+                    old, size = uint64(row + x0), uint64(x1 - x0)
+                    if kind == INSIDE and not in_place:
+                        new = uint64(out_row + at_x + x0)
+                        for x in range(size):
+                            flat_out[new + x] = flat[old + x]
+                    elif kind == OUTSIDE:
+                        row_dense, row_padding = int32(0), int32(0)
+                        for x in range(size):
+                            row_dense += flat[old + x] > dense
+                            row_padding += flat[old + x] <= padding
+                        n_dense += row_dense
+                        n_padding += row_padding
+                        new = uint64(out_row + at_x + low)
+                        for x in range(uint64(high - low if within and low < high else 0)):
+                            flat_out[new + x] = background
+    counts[count] += n_dense
+    counts[count + 1] += n_padding
+
+
+@jit
+def _settle(
+    flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
+    out_ny, out_nx, at_z, at_y, at_x, padding, background, dense, judged, counts, count,
+):  # fmt: skip
+    """Copy what of the skin is body in a few slices, and replace the rest."""
+    n_dense, n_padding = 0, 0
+    for j in range(by):
+        i = 0
+        while i < bx:
+            x0 = i * fx
+            while i < bx and OUTSIDE < classes[first + j * bx + i] & CLASS < INSIDE:
+                i += 1
+            if i * fx == x0:
+                i += 1
+                continue
+            size = uint64(min(i * fx, nx) - x0)
+            for y in range(j * fy, min(j * fy + fy, ny)):
+                mark = uint64(y * nx + x0)
+                for z in range(z0, z1):
+                    old = uint64((z * ny + y) * nx + x0)
+                    new = uint64(((z + at_z) * out_ny + y + at_y) * out_nx + x0 + at_x)
+                    row_dense, row_padding = int32(0), int32(0)
+                    for x in range(size):
+                        value = flat[old + x]
+                        padded = value <= padding
+                        gone = ((judged[mark + x] & uint8(1)) != 0) | padded
+                        row_dense += gone & (value > dense)
+                        row_padding += padded
+                        flat_out[new + x] = background if gone else value
+                    n_dense += row_dense
+                    n_padding += row_padding
+    counts[count] += n_dense
+    counts[count + 1] += n_padding
+
+
+@jit
+def _cut(
+    flat, nz, ny, nx, classes, by, bx, fz, fy, fx, together, lanes,
+    flat_out, out_ny, out_nx, at_z, at_y, at_x, in_place,
+    tissue, rise, air, padding, background, dense,
+    near_y, near_x, seen, judged, counts, start, stop,
+):  # fmt: skip
+    """Cut planes of blocks, a few slices at a time so that they stay in the cache.
+
+    Of one slice are `seen`, the sums of voxels that walks go through, and `judged`.
+    """
+    for k in range(start, stop):
+        first, end = k * by * bx, min(k * fz + fz, nz)
+        for z0 in range(k * fz, end, together):
+            z1 = min(z0 + together, end)
+            gather(
+                flat, classes, first, by, bx, fy, fx, ny, nx, z0, z1, padding, seen, judged,
+            )  # fmt: skip
+            _copy(
+                flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
+                out_ny, out_nx, at_z, at_y, at_x, in_place, padding, background, dense,
+                counts, 2 * k,
+            )  # fmt: skip
+            judge(
+                seen, judged, classes, first, by, bx, fy, fx, ny, nx,
+                lanes, looked_at(z0, z1), tissue, rise, air, near_y, near_x,
+            )  # fmt: skip
+            _settle(
+                flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
+                out_ny, out_nx, at_z, at_y, at_x, padding, background, dense,
+                judged, counts, 2 * k,
+            )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Kernels to machine code; nothing outside this folder needs to know how."""

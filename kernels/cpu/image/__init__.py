@@ -1,0 +1,1 @@
+"""Work on a picture: blur, exposure, contrast, the characteristic curve."""
