@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drr.datasets.build.build import part as part_module
+from drr.datasets.build import part as part_module
 from drr.datasets.build.part import fingerprint, is_finished, make, make_part, open_part
 from drr.datasets.build.plan import Configuration
 from drr.datasets.phantom.nifti import nifti_bytes
