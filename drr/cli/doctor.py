@@ -136,12 +136,11 @@ def _cgroup_limit() -> float | None:
 
 
 def _cache() -> dict[str, Any]:
-    from drr.kernels.cpu.compiler.jit import cache_folder
-    from drr.kernels.cpu.compiler.native import LEVEL, has_level
+    from drr.kernels.cpu.compiler.jit import LOWERED, cache_folder
 
     folder = cache_folder()
     return {
-        "shipped_for": LEVEL if has_level() else None,
+        "contains_text": LOWERED.is_file(),
         "folder": None if folder is None else _without_home(str(folder)),
         "writable": folder is not None,
     }
@@ -267,8 +266,8 @@ def _cpu_rows(part: dict[str, Any]) -> Rows:
 
 
 def _cache_rows(part: dict[str, Any]) -> Rows:
-    level = part["shipped_for"]
-    origin = f"machine code as shipped, for {level}" if level else "compiled on their first use"
+    how = "from LLVM text" if part["contains_text"] else "by Numba, which takes up to a minute"
+    origin = f"compiled on their first use {how}"
     if part["writable"]:
         cache = f"{part['folder']} (writable)"
     else:
