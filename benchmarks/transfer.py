@@ -27,7 +27,7 @@ from stored_views import write_views
 import drr
 from drr.datasets import ProjectedDRRs
 from drr.datasets.loaders.store import prepare_store
-from drr.datasets.phantom.findings import draw
+from drr.datasets.phantom.finding import draw
 from drr.datasets.phantom.thorax import thorax
 from drr.datasets.study import Cohort, Study
 from drr.evaluate.bootstrap import Bootstrap

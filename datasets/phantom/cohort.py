@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from drr.datasets.labels import CT_RATE_LABELS
-from drr.datasets.phantom.findings import Finding, draw
+from drr.datasets.phantom.finding import Finding, draw
 from drr.datasets.phantom.nifti import nifti_bytes
 from drr.datasets.phantom.thorax import thorax
 from drr.datasets.sources.ctrate import SYNTHETIC

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from drr.datasets.phantom import bones, organs, torso
 from drr.datasets.phantom.anatomy import FIELD, Anatomy, anatomy
-from drr.datasets.phantom.findings import Changes, Finding, changes
+from drr.datasets.phantom.finding import Finding
+from drr.datasets.phantom.findings import Changes, changes
 from drr.datasets.phantom.paint import Grid, Rows, paint
 from drr.datasets.phantom.patient import Patient, check_range, is_whole
 from drr.errors import VolumeError
@@ -67,7 +68,7 @@ def thorax(
     noise
         Standard deviation in HU.
     findings
-        What the patient has (`drr.datasets.phantom.findings.Finding`). The rest of the anatomy
+        What the patient has (`drr.datasets.phantom.finding.Finding`). The rest of the anatomy
         stays as it is without.
     **patient
         See `Patient`: `sex`, `age`, `height`, `bmi`, `arms`, `couch`.

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from drr.errors import PolicyError
-from drr.randomise.ranges import PRESETS, Range, check_probability, known, number, unknown
+from drr.randomise.presets import PRESETS
+from drr.randomise.ranges import Range, check_probability, known, number, unknown
 from drr.randomise.variation import CHANCES, CORNERS, LIMITS, Draw, whole, within
 
 __all__ = ["Draw", "Policy", "Range", "policy"]

@@ -26,7 +26,7 @@ def exercise() -> None:
     """Call every kernel in every way that the package does."""
     import drr
     from drr.datasets.labels import CT_RATE_LABELS
-    from drr.datasets.phantom.findings import draw
+    from drr.datasets.phantom.finding import draw
     from drr.datasets.phantom.thorax import thorax
     from drr.io.picture import quantise
     from drr.patient.prepare import prepare
