@@ -163,7 +163,7 @@ class Recorded:
     """What `from_dict` raises."""
 
     unknown_key: ClassVar[str] = "unknown {kind} key {key!r}{near}; keys are {known}"
-    """`{near}` is the comma form of `did_you_mean`, `{question}` the other."""
+    """`{near}` is the comma form of `did_you_mean`, `{question}` the other or all keys."""
 
     parts: ClassVar[Mapping[str, type[Recorded]]] = {}
     """Fields that hold such dataclasses themselves, and their types."""
@@ -207,7 +207,8 @@ class Recorded:
                         kind=cls._kind(),
                         key=key,
                         near=did_you_mean(key, known),
-                        question=did_you_mean(key, known, question=True),
+                        question=did_you_mean(key, known, question=True)
+                        or f"; a {cls._kind()} has the keys {', '.join(known)}",
                         known=", ".join(known),
                     )
                 )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import ProjectionError
+from drr.physics.materials import Material, calibrate, check_energy
 from drr.sharing import kept_property
 
 if TYPE_CHECKING:
@@ -155,8 +156,6 @@ def tissue(
     BeamError
         For energies out of these ranges.
     """
-    from drr.physics.materials import Material, calibrate, check_energy
-
     energy = check_energy(energy_kev)
     hu, densities = calibrate(ct_energy_kev=ct_energy_kev, fat=fat)
     pure = {name: float(Material(name=name).attenuation(energy)) for name in densities}
