@@ -36,7 +36,7 @@ from drr.evaluate.evaluate import evaluate
 from drr.evaluate.predictions import Predictions
 from drr.evaluate.results import Evaluation
 from drr.evaluate.truth import Truth
-from drr.published.recipe import drr_rate
+from drr.published.render import drr_rate
 from drr.train.predict import predict
 from drr.train.predict_sets import predict_films, predict_views, truth_of
 from drr.train.recipe import Recipe, find_recipe

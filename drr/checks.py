@@ -197,7 +197,8 @@ class Recorded:
         """Refuse what is no mapping and keys that are no fields."""
         if not isinstance(values, Mapping):
             raise cls.error(
-                f"a {cls.__name__} is read from a dictionary (a mapping of names), got {values!r}"
+                f"a {cls.__name__} is read from a dictionary, got {values!r}; give a mapping of "
+                "names to values"
             )
         known = [f.name for f in _fields(cls)]
         for key in values:
@@ -217,6 +218,16 @@ class Recorded:
     def _kind(cls) -> str:
         return cls.__name__.lower()
 
+    def changed(self) -> dict[str, Any]:
+        """The fields that are not at their defaults."""
+        values = {f: getattr(self, f.name) for f in _fields(type(self))}
+        return {f.name: value for f, value in values.items() if value != f.default}
+
+    def __repr__(self) -> str:
+        """The source that makes it again, without defaults; for dataclasses with `repr=False`."""
+        given = ", ".join(f"{name}={_literal(value)}" for name, value in self.changed().items())
+        return f"{type(self).__name__}({given})"
+
     def _set(self, **values: Any) -> None:
         """Fields as they are kept, from `__post_init__`."""
         for name, value in values.items():
@@ -225,6 +236,10 @@ class Recorded:
 
 def _fields(cls: Any) -> tuple[Field[Any], ...]:
     return fields(cls)
+
+
+def _literal(value: Any) -> str:
+    return "float('inf')" if value == math.inf else repr(value)
 
 
 def _plain(value: Any) -> Any:

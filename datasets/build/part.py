@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import h5py
 
     from drr.patient.prepare import Prepared
-    from drr.projector import Projection
+    from drr.radiograph import Projection
     from drr.volume import Volume
 
 __all__ = [

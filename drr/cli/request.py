@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from drr.physics.attenuation import Attenuation
     from drr.physics.beam import Beam
     from drr.physics.detector import Detector
-    from drr.projector import Projection
+    from drr.radiograph import Projection
     from drr.randomise.policy import Draw, Policy
     from drr.record import Record
 

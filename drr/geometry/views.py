@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -169,14 +169,6 @@ class View(Recorded):
                 f"{self.primary_angle:g}, {self.secondary_angle:g}; use "
                 f"parse_view({self.name!r}) or another name"
             )
-
-    def __repr__(self) -> str:
-        changed = [
-            f"{f.name}={_literal(value)}"
-            for f in fields(self)
-            if (value := getattr(self, f.name)) != f.default
-        ]
-        return f"View({', '.join(changed)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, text and lists, for JSON; an infinite distance is the text `inf`."""
@@ -369,7 +361,3 @@ def _sin_cos(degrees: float) -> tuple[float, float]:
 def _vector(values: NDArray[np.float64]) -> Vector:
     x, y, z = (float(value) + 0.0 for value in values)
     return x, y, z
-
-
-def _literal(value: Any) -> str:
-    return "float('inf')" if value == math.inf else repr(value)

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import GeometryError, ProjectionError
 from drr.geometry.geometry import Geometry, Vector
+from drr.published.recipe import DrrRate
 from drr.volume import Volume
-
-if TYPE_CHECKING:
-    from drr.published.recipe import DrrRate
 
 __all__ = ["Box", "Pose"]
 

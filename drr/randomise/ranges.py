@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from numbers import Real
 from statistics import NormalDist
 from typing import Any
 
+from drr.checks import Recorded, number, text, unknown
 from drr.errors import PolicyError
 
-__all__ = ["DISTRIBUTIONS", "Range", "check_probability", "known", "number", "unknown"]
+__all__ = ["DISTRIBUTIONS", "Range", "check_probability"]
 
 DISTRIBUTIONS = ("uniform", "log-uniform", "log-normal")
 
 
 @dataclass(frozen=True)
-class Range:
+class Range(Recorded):
     """Numbers that one quantity is drawn from; `eval(repr(r)) == r`.
 
     Parameters
@@ -43,6 +43,9 @@ class Range:
         For a range that cannot be drawn from.
     """
 
+    error = PolicyError
+    unknown_key = "there is no key of a range {key!r}{near}; there are {known}"
+
     low: float
     high: float
     probability: float = 1.0
@@ -53,14 +56,13 @@ class Range:
 
     def __post_init__(self) -> None:
         for name in ("low", "high", "probability"):
-            object.__setattr__(self, name, number(name, getattr(self, name)))
+            object.__setattr__(self, name, number(name, getattr(self, name), error=PolicyError))
         if self.low > self.high:
             raise PolicyError(f"low {self.low:g} is above high {self.high:g}; swap them")
         check_probability(self.probability)
-        if not isinstance(self.together, str):
-            raise PolicyError(f"together must be text, got {self.together!r}")
+        text("together", self.together, error=PolicyError)
         if self.distribution not in DISTRIBUTIONS:
-            raise unknown("distribution", self.distribution, DISTRIBUTIONS)
+            raise unknown("distribution", self.distribution, DISTRIBUTIONS, error=PolicyError)
         if self.distribution != "uniform" and self.low <= 0:
             raise PolicyError(
                 f"a {self.distribution} distribution has no values at or below zero, got low "
@@ -76,7 +78,7 @@ class Range:
         for name in ("mode", "sigma"):
             if getattr(self, name) is None:
                 raise PolicyError(f"a log-normal distribution needs {name}")
-            object.__setattr__(self, name, number(name, getattr(self, name)))
+            object.__setattr__(self, name, number(name, getattr(self, name), error=PolicyError))
         if not self.low <= float(self.mode or 0) <= self.high:
             raise PolicyError(
                 f"mode {self.mode:g} is outside the range {self.low:g} to {self.high:g}"
@@ -106,21 +108,13 @@ class Range:
 
     def to_dict(self) -> dict[str, Any]:
         """`low`, `high` and what is not a default."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {
-            f.name: values[f.name]
-            for f in fields(self)
-            if f.name in ("low", "high") or values[f.name] != f.default
-        }
+        return self.changed()
 
     @classmethod
     def from_dict(cls, values: Any) -> Range:
         """Inverse of `to_dict`; also `[low, high]`, and a number as a constant."""
         if isinstance(values, Mapping):
-            known(cls, values, "key of a range")
-            if missing := [name for name in ("low", "high") if name not in values]:
-                raise PolicyError(f"the range lacks {missing[0]!r}; add it")
-            return cls(**values)
+            return super().from_dict(values)
         if isinstance(values, list | tuple) and len(values) == 2:
             return cls(*values)
         if isinstance(values, Real):
@@ -131,39 +125,7 @@ class Range:
         )
 
 
-def number(name: str, value: Any) -> float:
-    """A finite float, or a `PolicyError` that names the key."""
-    try:
-        result = (
-            math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
-        )
-    except OverflowError:
-        result = math.inf
-    if not math.isfinite(result):
-        raise PolicyError(f"{name} must be a finite number, got {value!r}")
-    return result + 0.0  # no negative zeros in records
-
-
 def check_probability(value: float) -> None:
     """Refuse what is no probability."""
     if not 0 <= value <= 1:
         raise PolicyError(f"a probability is within 0 and 1, got {value:g}")
-
-
-def unknown(what: str, name: Any, names: Iterable[str]) -> PolicyError:
-    """The error for a name that does not exist, with the nearest that does."""
-    names = list(names)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f", did you mean {near[0]!r}" if near else ""
-    return PolicyError(f"there is no {what} {name!r}{hint}; there are {', '.join(names)}")
-
-
-def known(cls: Any, values: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-    """The values, all of them fields of a dataclass; else the error that names the first other."""
-    if not isinstance(values, Mapping):
-        raise PolicyError(f"a {cls.__name__} is read from a dictionary, got {values!r}")
-    names = [f.name for f in fields(cls)]
-    for name in values:
-        if name not in names:
-            raise unknown(what, name, names)
-    return values
