@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from drr.errors import DRRError
 
 __all__ = [
+    "Plain",
     "Recorded",
     "choice",
     "did_you_mean",
@@ -153,7 +154,15 @@ def unknown(what: str, name: object, known: Iterable[str], *, error: Error) -> D
     )
 
 
-class Recorded:
+class Plain:
+    """Base of dataclasses that are written as JSON: plain values, and those within them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, texts, lists and dictionaries, for JSON; what is not finite is null."""
+        return {f.name: _plain(getattr(self, f.name)) for f in _fields(type(self))}
+
+
+class Recorded(Plain):
     """Base of frozen dataclasses with a record for JSON: `from_dict(x.to_dict()) == x`.
 
     Subclasses say which errors they raise and how they speak of a key that does not exist.
@@ -167,10 +176,6 @@ class Recorded:
 
     parts: ClassVar[Mapping[str, type[Recorded]]] = {}
     """Fields that hold such dataclasses themselves, and their types."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, texts and lists, for JSON."""
-        return {f.name: _plain(getattr(self, f.name)) for f in _fields(type(self))}
 
     @classmethod
     def from_dict(cls: type[R], values: Mapping[str, Any]) -> R:
@@ -206,6 +211,7 @@ class Recorded:
                 raise cls.error(
                     cls.unknown_key.format(
                         kind=cls._kind(),
+                        name=cls.__name__,
                         key=key,
                         near=did_you_mean(key, known),
                         question=did_you_mean(key, known, question=True)
@@ -243,6 +249,10 @@ def _literal(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Recorded):
+    if hasattr(value, "to_dict"):
         return value.to_dict()
-    return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

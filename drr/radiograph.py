@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.display.protocol import Display
+from drr.display.window import default_window
 from drr.geometry.geometry import Geometry
 from drr.randomise.variation import Draw
 
@@ -60,3 +61,22 @@ class Projection:
         # A side marker on a lateral names the side at the detector.
         sides = {"LL": "LL", "RL": "RR"}.get(self.geometry.view_position, "RL")
         return self.draw.picture(grey, sides=sides)
+
+    def displayed(self, options: Mapping[str, Any]) -> Projection:
+        """The same projection with another display.
+
+        Parameters
+        ----------
+        options
+            Fields of a `Window` that takes the place of the display, and `invert`, its polarity;
+            `invert` alone changes the display there is.
+        """
+        settled = dict(options)
+        invert = settled.pop("invert", None)
+        display: Any = self.display
+        if settled:
+            curve = settled.setdefault("curve", "sigmoid")
+            display = replace(default_window(self.line_integrals, curve=curve), **settled)
+        if invert is not None:
+            display = replace(display, invert=invert)
+        return replace(self, display=display)
