@@ -5,14 +5,13 @@ The names are CT-RATE's 18; `drr.datasets.phantom.findings` says what they do to
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from drr.checks import Recorded, choice, did_you_mean, whole
 from drr.datasets.labels import CT_RATE_LABELS
-from drr.datasets.phantom.patient import check_range, is_whole
+from drr.datasets.phantom.patient import check_range
 from drr.errors import VolumeError
 
 __all__ = ["SIDES", "ZONES", "Finding", "draw"]
@@ -46,7 +45,7 @@ _LIKELY_SIDES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Finding(Recorded):
     """One finding of a patient.
 
     Parameters
@@ -69,6 +68,8 @@ class Finding:
         For a name that is none of the 18, or a value that does not exist.
     """
 
+    error = VolumeError
+
     name: str
     severity: float = 0.5
     side: str = "both"
@@ -77,16 +78,14 @@ class Finding:
 
     def __post_init__(self) -> None:
         if self.name not in CT_RATE_LABELS:
-            near = difflib.get_close_matches(str(self.name).capitalize(), CT_RATE_LABELS, 1)
-            advice = f"did you mean {near[0]!r}?" if near else f"use {', '.join(CT_RATE_LABELS)}"
-            raise VolumeError(f"finding: there is no {self.name!r}; {advice}")
+            hint = did_you_mean(str(self.name).capitalize(), CT_RATE_LABELS)
+            raise VolumeError(
+                f"finding: there is no {self.name!r}{hint}; there are {', '.join(CT_RATE_LABELS)}"
+            )
         check_range("severity", self.severity, 0, 1, "(0 mild, 1 severe)")
-        if self.side not in SIDES:
-            raise VolumeError(f"finding: side must be one of {', '.join(SIDES)}, not {self.side!r}")
-        if self.zone not in ZONES:
-            raise VolumeError(f"finding: zone must be one of {', '.join(ZONES)}, not {self.zone!r}")
-        if not is_whole(self.seed) or self.seed < 0:
-            raise VolumeError(f"finding: seed must be a whole number from 0 up, not {self.seed!r}")
+        choice("finding: side", self.side, SIDES, error=VolumeError)
+        choice("finding: zone", self.zone, ZONES, error=VolumeError)
+        whole("finding: seed", self.seed, error=VolumeError)
 
     @property
     def has_side(self) -> bool:
@@ -99,15 +98,6 @@ class Finding:
     def random(self) -> np.random.Generator:
         """A fresh source of what `seed` varies, apart for every name."""
         return np.random.default_rng((self.seed, CT_RATE_LABELS.index(self.name)))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "severity": self.severity,
-            "side": self.side,
-            "zone": self.zone,
-            "seed": self.seed,
-        }
 
 
 def draw(name: str, rng: np.random.Generator) -> Finding:
