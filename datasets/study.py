@@ -340,7 +340,9 @@ class Cohort(_Recorded):
         return {key: plain[key] for key in (*first, "studies")}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], *, root: str | Path) -> Cohort:
+    def from_dict(  # type: ignore[override] # a record does not hold the root
+        cls, values: Mapping[str, Any], *, root: str | Path
+    ) -> Cohort:
         """Inverse of `to_dict`, for a source that now lies at `root`."""
         cls.check_keys(values)
         studies = tuple(Study.from_dict(study) for study in values.get("studies", ()))

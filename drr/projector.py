@@ -1,106 +1,36 @@
 """`project`: a volume and its views to radiographs, in four steps.
 
-`_check` refuses what cannot be asked for; `_resolve` prepares the patient and places the views;
-`_cast` computes line integrals, ray by ray, and what the detector makes of them; `_develop` chooses
-the display and writes down how it was done.
+`_check` refuses what cannot be asked for; `resolve` prepares the patient and places the views;
+`expose` computes line integrals, ray by ray, and what the detector makes of them; `_develop`
+chooses the display and writes down how it was done.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, overload
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
+from typing import Any, overload
 
 import drr
-from drr.backend import BACKENDS, Backend, cast, choose_backend, find_backend
+from drr.backend import BACKENDS, choose_backend, find_backend
 from drr.checks import choice, whole
 from drr.errors import ProjectionError
+from drr.exposure import Field, Options, Scene, Shot, ViewLike, expose, resolve
 from drr.geometry.geometry import Geometry
-from drr.geometry.views import View, check_geometry, parse_view
+from drr.geometry.views import View
 from drr.kernels.cpu.projection.project import METHODS, QUALITIES
-from drr.looks import Look, find_look
-from drr.memory import check_memory
+from drr.looks import find_look
 from drr.patient.cleaning import CLEANUP_PARAMETERS
-from drr.patient.collimation import fit_to_lungs
 from drr.patient.extension import CONTINUATION_PARAMETERS
-from drr.patient.plausible import Accept, refuse_doubtful
-from drr.patient.prepare import Prepared, prepare
+from drr.patient.plausible import Accept
+from drr.patient.prepare import Prepared
 from drr.physics.attenuation import Attenuation
 from drr.physics.beam import Beam
 from drr.physics.detector import Detector
-from drr.published.render import drr_rate, drr_rate_geometry
 from drr.radiograph import Projection
 from drr.randomise.variation import Draw
-from drr.thickness import check_mask, thickness
 from drr.volume import Volume
 
 __all__ = ["BACKENDS", "ViewLike", "choose_backend", "project"]
-
-ViewLike = str | View | Geometry
-Field = Literal["lungs", "detector"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Options:
-    """The options of `project`, which explains them, with look and back-end found."""
-
-    look: Look
-    attenuation: Attenuation | Beam | None
-    detector: Detector | None
-    field: Field | None
-    draw: Draw | None
-    seed: int
-    method: str
-    quality: str
-    backend: Backend
-    threads: int | None
-    anti_aliasing: bool
-    clean: bool
-    accept: Accept
-    mask: Volume | None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Scene:
-    """What stands before the tube: every choice made, no ray cast.
-
-    Parameters
-    ----------
-    source
-        The scan as it was read.
-    prepared
-        What is projected of it; None for a recipe, which takes the scan itself.
-    views
-        As they are taken of this patient; names of a recipe's projections.
-    geometries
-        Of the views, placed.
-    attenuation, detector
-        Of the look, or those in their place; None for a recipe.
-    """
-
-    source: Volume
-    prepared: Prepared | None
-    views: Sequence[ViewLike]
-    geometries: Sequence[Geometry]
-    attenuation: Attenuation | Beam | None = None
-    detector: Detector | None = None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Shot:
-    """What the detector measured of one view, and what computed it."""
-
-    line_integrals: NDArray[np.float32]
-    method: str
-    quality: str
-    backend: Backend
-    recipe: dict[str, Any] | None = None
-    thickness: NDArray[np.float32] | None = None
-    labels: tuple[int, ...] = ()
 
 
 @overload
@@ -227,7 +157,7 @@ def project(
     VolumeError
         For a volume whose values or size are implausible and were not accepted.
     """
-    options = _Options(
+    options = Options(
         look=find_look(look),
         attenuation=attenuation,
         detector=detector,
@@ -246,17 +176,17 @@ def project(
     single = isinstance(views, str | View | Geometry)
     wanted: Sequence[ViewLike] = [views] if single else list(views)  # type: ignore[list-item,arg-type]
     _check(volume, wanted, options)
-    scene = _resolve(volume, wanted, options)
+    scene = resolve(volume, wanted, options)
     made = [
         _develop(view, geometry, shot, scene, options)
         for view, geometry, shot in zip(
-            scene.views, scene.geometries, _cast(scene, options), strict=True
+            scene.views, scene.geometries, expose(scene, options), strict=True
         )
     ]
     return made[0] if single else made
 
 
-def _check(volume: Any, views: Sequence[ViewLike], options: _Options) -> None:
+def _check(volume: Any, views: Sequence[ViewLike], options: Options) -> None:
     """Refuse what cannot be projected, before any work starts."""
     method, quality, look = options.method, options.quality, options.look
     if method not in METHODS:
@@ -299,96 +229,8 @@ def _check(volume: Any, views: Sequence[ViewLike], options: _Options) -> None:
                 )
 
 
-def _resolve(volume: Volume | Prepared, views: Sequence[ViewLike], options: _Options) -> _Scene:
-    """The patient as the look wants it, and the views placed there."""
-    look, draw = options.look, options.draw
-    if look.recipe is not None:
-        assert isinstance(volume, Volume)
-        refuse_doubtful(volume, options.accept)
-        geometries = [drr_rate_geometry(volume, str(v), recipe=look.recipe) for v in views]
-        return _Scene(source=volume, prepared=None, views=views, geometries=geometries)
-    attenuation = look.attenuation if options.attenuation is None else options.attenuation
-    detector = look.detector if options.detector is None else options.detector
-    # Refuse bad names before the work starts.
-    parsed = [view if isinstance(view, Geometry) else parse_view(view) for view in views]
-    _check_room(parsed, attenuation, detector)
-    if isinstance(volume, Volume):
-        volume = prepare(
-            volume,
-            clean=options.clean,
-            beyond=look.beyond,
-            accept=options.accept,
-            threads=options.threads,
-        )
-    if options.mask is not None:
-        check_mask(options.mask, volume.source)
-    if draw is not None:
-        parsed = [view if isinstance(view, Geometry) else draw.view(view) for view in parsed]
-    if (options.field or look.field) == "lungs":
-        size = 1.0 if draw is None else draw.field_size or 1.0
-        parsed = [
-            view if isinstance(view, Geometry) else _collimated(view, volume, size)
-            for view in parsed
-        ]
-    return _Scene(
-        source=volume.source,
-        prepared=volume,
-        views=parsed,
-        geometries=[_place(view, volume) for view in parsed],
-        attenuation=attenuation,
-        detector=detector,
-    )
-
-
-def _cast(scene: _Scene, options: _Options) -> Iterator[_Shot]:
-    """What the detector measures of every view, in order."""
-    if scene.prepared is None or scene.attenuation is None:
-        yield from _published(scene, options)
-        return
-    volume = scene.prepared.volume
-    beam, channels = _beam(scene.attenuation, options.draw)
-    detector = scene.detector
-    if detector is not None and options.draw is not None:
-        drawn: dict[str, Any] = options.draw.detector_overrides
-        detector = replace(detector, **drawn)
-    chosen: dict[str, Any] = {
-        "method": options.method,
-        "anti_aliasing": options.anti_aliasing,
-        "threads": options.threads,
-    }
-    made = cast(
-        scene.prepared,
-        [channel.mapping for channel in channels],
-        [geometry.rays(volume.affine) for geometry in scene.geometries],
-        backend=options.backend,
-        quality=options.quality,
-        **chosen,
-    )
-    for geometry, images in zip(scene.geometries, made, strict=True):
-        if not images.channels.any():
-            raise ProjectionError(
-                f"the image of {volume.name} is blank: no ray meets anything denser than "
-                f"{channels[0].hu[0]:g} HU before the detector; 'drr inspect' shows what the scan "
-                "holds"
-            )
-        image = images.channels[0] if beam is None else beam.line_integrals(images.channels)
-        if detector is not None:
-            image = detector.detect(image, geometry, seed=options.seed, threads=options.threads)
-        values, labels = None, ()
-        if options.mask is not None:
-            values, labels = thickness(options.mask, geometry, **chosen)
-        yield _Shot(
-            line_integrals=image,
-            method=images.method,
-            quality=images.quality,
-            backend=images.backend,
-            thickness=values,
-            labels=labels,
-        )
-
-
 def _develop(
-    view: ViewLike, geometry: Geometry, shot: _Shot, scene: _Scene, options: _Options
+    view: ViewLike, geometry: Geometry, shot: Shot, scene: Scene, options: Options
 ) -> Projection:
     """The radiograph with the look's display, and the record of how it was made."""
     patient, recipe = scene.prepared, shot.recipe
@@ -428,66 +270,6 @@ def _develop(
         identifiers=scene.source.identifiers,
         backend_reason=shot.backend.reason,
     )
-
-
-def _published(scene: _Scene, options: _Options) -> Iterator[_Shot]:
-    """A recipe's path sums, which stand for line integrals."""
-    by = Backend(name="cpu", reason="the published recipe is computed by the CPU")
-    for view in scene.views:
-        image = drr_rate(
-            scene.source, str(view), recipe=options.look.recipe, threads=options.threads
-        )
-        yield _Shot(
-            line_integrals=image.path_sums.astype(np.float32),
-            method="siddon",
-            quality="full",
-            backend=by,
-            recipe={key: image.record[key] for key in image.record if key not in ("drr", "input")},
-        )
-
-
-def _check_room(
-    views: Sequence[View | Geometry], attenuation: Attenuation | Beam, detector: Detector | None
-) -> None:
-    """Refuse images that do not fit into memory, by what is held of them at the least."""
-    pixels = [math.prod(view.shape) for view in views]
-    channels = 1 if isinstance(attenuation, Attenuation) else len(attenuation.materials)
-    # What is returned, and for the largest the sums before and after the warp; a detector's noise.
-    copies = 2 * channels + (0 if detector is None else 2)
-    rows, columns = max((view.shape for view in views), key=math.prod)
-    what = f"images of up to {rows} x {columns} pixels ({len(views)} at once)"
-    check_memory(4 * (sum(pixels) + copies * max(pixels)), what)
-
-
-def _collimated(view: View, prepared: Prepared, size: float) -> View:
-    """The view with its field fitted to the lungs, times a factor on the field's size."""
-    fitted = fit_to_lungs(view, prepared.anatomy)
-    height, width = fitted.detector_size
-    return replace(fitted, detector_size=(height * size, width * size))
-
-
-def _beam(
-    attenuation: Attenuation | Beam, draw: Draw | None
-) -> tuple[Beam | None, tuple[Attenuation, ...]]:
-    """The beam, if it is polychromatic, and what is projected, with what was drawn of both."""
-    beam: Beam | None = None
-    channels: tuple[Attenuation, ...]
-    if isinstance(attenuation, Attenuation):
-        channels = (attenuation,)
-    else:
-        kvp = None if draw is None else draw.kvp
-        beam = attenuation if kvp is None else replace(attenuation, kvp=kvp)
-        channels = beam.channels
-    if draw is not None:
-        channels = tuple(draw.attenuation(channel) for channel in channels)
-    return beam, channels
-
-
-def _place(view: View | Geometry, prepared: Prepared) -> Geometry:
-    if isinstance(view, View):
-        return view.place(prepared.anatomy)
-    check_geometry(view, prepared.anatomy)
-    return view
 
 
 def _cpu() -> str:

@@ -84,6 +84,15 @@ class Attenuation:
         beyond = np.maximum(hu - self.hu[-1], 0.0) * last
         return np.asarray(np.interp(hu, self.hu, self.mu) + beyond)
 
+    @property
+    def channels(self) -> tuple[Attenuation, ...]:
+        """What the kernels project, as a `Beam` has it: the attenuation itself."""
+        return (self,)
+
+    def line_integrals(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The one of `(1, rows, columns)` images of `channels`, dimensionless."""
+        return images[0]
+
     @kept_property
     def mapping(self) -> Mapping:
         """The form the kernels read."""

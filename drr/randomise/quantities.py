@@ -32,6 +32,11 @@ def _chance(change: str) -> Any:
     return field(default=False, metadata={"chance": True, "change": change})
 
 
+def _place(change: str) -> Any:
+    """A quantity that is one of `CORNERS`."""
+    return field(default=CORNERS[0], metadata={"change": change})
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Quantities(Recorded, Generic[N, C, P]):
     """Everything that can vary, in the order in which it is applied; None and False change nothing.
@@ -93,10 +98,7 @@ class Quantities(Recorded, Generic[N, C, P]):
     border_right: N | None = _quantity(0, 0.9, "of the width", "covered edge")
     border_white: C = _chance("covered edges are white, not black")
     marker_height: N | None = _quantity(0.02, 0.5, "of the height", "a side marker, this high")
-    marker_corner: P = field(
-        default="top left",  # type: ignore[arg-type]
-        metadata={"change": "the corner that the marker is next to"},
-    )
+    marker_corner: P = _place("the corner that the marker is next to")
     marker_across: N | None = _quantity(0, 1, "of the width", "the marker's distance from there")
     marker_down: N | None = _quantity(0, 1, "of the height", "the marker's distance from there")
     marker_grey: N | None = _quantity(0, 1, "of white", "the marker's grey level")
