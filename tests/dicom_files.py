@@ -30,13 +30,6 @@ ROWS, COLUMNS, SLICES = 6, 5, 8
 AXIAL = [1, 0, 0, 0, 1, 0]
 
 
-@pytest.fixture
-def pixels() -> np.ndarray:
-    """`(8, 6, 5)` stored values of a 12-bit scanner, air 24 and water 1024 among them."""
-    rng = np.random.default_rng(4)
-    return rng.integers(0, 4096, (SLICES, ROWS, COLUMNS)).astype(np.uint16)
-
-
 def ct_slice(stored: np.ndarray, position: Any, **attributes: Any) -> Dataset:
     """One CT image; keyword arguments replace or (None) remove attributes."""
     dataset = Dataset()

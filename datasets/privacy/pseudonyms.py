@@ -26,6 +26,7 @@ from drr.datasets.schema import DatasetError
 from drr.datasets.study import Cohort, Place, Problem, Study
 from drr.errors import WriteError
 from drr.files.atomic import refuse_existing
+from drr.files.documents import read_limited
 from drr.files.spreadsheet import csv_text, unquoted
 
 __all__ = ["Key", "hides_names", "key_beside", "open_key", "pseudonymised", "read_places"]
@@ -201,10 +202,7 @@ def _write_private(path: Path, content: bytes) -> None:
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise ValueError("it is too large")
+        content = read_limited(path, most=_LARGEST)
         text = content.decode("utf-8-sig", "surrogatepass")
         # Spreadsheets end lines otherwise when they save.
         table = csv.reader(io.StringIO(text, newline=""))

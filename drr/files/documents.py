@@ -28,6 +28,9 @@ __all__ = [
 MAX_BYTES = 16 << 20
 """Size of a document that is read at most: records take a few kilobytes."""
 
+PIECE = 1 << 20
+"""Bytes that are read at a time."""
+
 MAX_YAML_BYTES = 1 << 18
 """Size of a YAML document at most; people write them, and parsing takes seconds a megabyte."""
 
@@ -72,12 +75,15 @@ def read_limited(path: Path, *, most: int = MAX_BYTES) -> bytes:
     OSError
         Where the file cannot be opened or read.
     """
+    content = bytearray()
     with path.open("rb") as file:
-        content = file.read(most + 1)
+        # In pieces: a single read would reserve the whole limit, however small the file.
+        while len(content) <= most and (piece := file.read(min(PIECE, most + 1 - len(content)))):
+            content += piece
     if len(content) > most:
         size = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most >> 10} KiB"
         raise DocumentError(f"has more than {size}; is it the right file?")
-    return content
+    return bytes(content)
 
 
 def parse_json(content: str | bytes, *, keys: int = MAX_KEYS) -> Any:

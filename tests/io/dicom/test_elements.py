@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicom_files import SLICES, enhanced, fails, hu_of, pixels, save_series, write
+from dicom_files import SLICES, enhanced, fails, hu_of, save_series, write
 from pydicom import Dataset, dcmread
 
 import drr
 from drr.io.dicom.numbers import number
-
-__all__ = ["pixels"]  # the fixture
 
 
 @pytest.mark.parametrize(
