@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from drr.checks import Plain
+from drr.checks import Plain, whole
 from drr.evaluate.metrics import EvaluationError
 
 __all__ = ["Bootstrap", "Estimate", "patient_codes"]
@@ -71,8 +71,7 @@ class Bootstrap(Plain):
             )
         if not 0.5 <= self.level < 1:
             raise EvaluationError(f"level must be at least 0.5 and below 1, got {self.level!r}")
-        if type(self.seed) is not int or self.seed < 0:
-            raise EvaluationError(f"seed must be a whole number, zero or more, got {self.seed!r}")
+        whole("seed", self.seed, error=EvaluationError)
 
     def resample(
         self,

@@ -248,6 +248,12 @@ def project_point(geometry: Geometry, point: Sequence[float]) -> tuple[float, fl
     return float(down + (geometry.rows - 1) / 2), float(across + (geometry.columns - 1) / 2)
 
 
+def as_vector(values: NDArray[np.float64]) -> Vector:
+    """`(3,)` numbers as a tuple without negative zeros."""
+    x, y, z = (float(value) + 0.0 for value in values)
+    return x, y, z
+
+
 def _cross(first: Sequence[float], second: Sequence[float]) -> NDArray[np.float64]:
     """Written out: `np.cross` takes fifty times as long, and views are placed by the dozen."""
     (a, b, c), (d, e, f) = first, second

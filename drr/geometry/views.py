@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drr.checks import Recorded, choice, did_you_mean, items, number, text
 from drr.errors import GeometryError
-from drr.geometry.geometry import Geometry, Vector
+from drr.geometry.geometry import Geometry, Vector, as_vector
 from drr.geometry.placement import Body, check_geometry
 from drr.sharing import kept_property
 
@@ -216,7 +215,7 @@ class View(Recorded):
             across = -across
         sin_r, cos_r = _sin_cos(self.detector_rotation)
         across, down = cos_r * across + sin_r * down, cos_r * down - sin_r * across
-        return _vector(beam), _vector(across), _vector(down)
+        return as_vector(beam), as_vector(across), as_vector(down)
 
     def place(self, body: Body) -> Geometry:
         """Lay the view against a patient.
@@ -239,11 +238,13 @@ class View(Recorded):
         center = aim + depth * beam
         parallel = self.source_to_detector_distance == math.inf
         geometry = Geometry(
-            source=None if parallel else _vector(center - self.source_to_detector_distance * beam),
-            direction=_vector(beam) if parallel else None,
-            detector_center=_vector(center),
-            u=_vector(across * (self.detector_size[1] / self.shape[1])),
-            v=_vector(down * (self.detector_size[0] / self.shape[0])),
+            source=None
+            if parallel
+            else as_vector(center - self.source_to_detector_distance * beam),
+            direction=as_vector(beam) if parallel else None,
+            detector_center=as_vector(center),
+            u=as_vector(across * (self.detector_size[1] / self.shape[1])),
+            v=as_vector(down * (self.detector_size[0] / self.shape[0])),
             shape=self.shape,
             view_position=self.view_position,
         )
@@ -356,8 +357,3 @@ def _sin_cos(degrees: float) -> tuple[float, float]:
         return ((0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0))[int(quarters) % 4]
     radians = math.radians(degrees)
     return math.sin(radians), math.cos(radians)
-
-
-def _vector(values: NDArray[np.float64]) -> Vector:
-    x, y, z = (float(value) + 0.0 for value in values)
-    return x, y, z

@@ -11,30 +11,23 @@ def _some(low: float, high: float, probability: float, **more: Any) -> dict[str,
     return {"low": low, "high": high, "probability": probability, **more}
 
 
-def _flexray_tissue() -> dict[str, Any]:
-    curve = {"distribution": "log-normal", "mode": 1.0, "sigma": 1.0}
-    return _some(0.1, 4.0, 0.5, together="tissue", **curve)
+def _together(group: str, probability: float, **ranges: tuple[float, float]) -> dict[str, Any]:
+    """Ranges of quantities that are varied in the same samples."""
+    return {
+        name: _some(low, high, probability, together=group) for name, (low, high) in ranges.items()
+    }
 
 
-def _flexray_affine(low: float, high: float) -> dict[str, Any]:
-    return _some(low, high, 0.25, together="affine")
-
-
-def _synthex_affine(low: float, high: float) -> dict[str, Any]:
-    return _some(low, high, 0.25, together="affine")
-
-
-_CHEST_FIELD = {"probability": 0.15, "together": "border"}
+_TISSUES = ("lung", "fat", "soft_tissue", "bone")
+_EDGES = ("border_top", "border_bottom", "border_left", "border_right")
+_LOG_NORMAL = {"distribution": "log-normal", "mode": 1.0, "sigma": 1.0}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     # FleXray's released recipe for rendered sources: the rendering profile of its whole-body CTs
     # (MOOSE) and its augmentation chain (CT_base). What is left out: docs/randomisation.md.
     "flexray": {
-        "lung": _flexray_tissue(),
-        "fat": _flexray_tissue(),
-        "soft_tissue": _flexray_tissue(),
-        "bone": _flexray_tissue(),
+        **dict.fromkeys(_TISSUES, _some(0.1, 4.0, 0.5, together="tissue", **_LOG_NORMAL)),
         "primary_angle": [-180.0, 180.0],
         "secondary_angle": [-30.0, 30.0],
         "offset_across": [-100.0, 100.0],
@@ -45,12 +38,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "field_size": [0.7442, 1.3395],
         "clip": 0.5,
         "flip": 0.5,
-        "rotation": _flexray_affine(-90.0, 90.0),
-        "scale": _flexray_affine(0.8, 1.2),
-        "shear_across": _flexray_affine(-16.0, 16.0),
-        "shear_down": _flexray_affine(-16.0, 16.0),
-        "shift_across": _flexray_affine(-0.25, 0.25),
-        "shift_down": _flexray_affine(-0.25, 0.25),
+        **_together(
+            "affine",
+            0.25,
+            rotation=(-90.0, 90.0),
+            scale=(0.8, 1.2),
+            shear_across=(-16.0, 16.0),
+            shear_down=(-16.0, 16.0),
+            shift_across=(-0.25, 0.25),
+            shift_down=(-0.25, 0.25),
+        ),
         "marker_height": _some(0.03, 0.10, 0.25),
         "marker_across": [0.0, 0.45],
         "marker_down": [0.0, 0.45],
@@ -70,12 +67,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "gamma": _some(0.7, 1.3, 0.25, together="gamma"),
         "invert": 0.25,
         "contrast": _some(0.5, 2.0, 0.0625),
-        "rotation": _synthex_affine(-5.0, 5.0),
-        "scale": _synthex_affine(0.9, 1.1),
-        "shear_across": _synthex_affine(-2.0, 2.0),
-        # 20 pixels of a picture 224 wide.
-        "shift_across": _synthex_affine(-0.0893, 0.0893),
-        "shift_down": _synthex_affine(-0.0893, 0.0893),
+        **_together(
+            "affine",
+            0.25,
+            rotation=(-5.0, 5.0),
+            scale=(0.9, 1.1),
+            shear_across=(-2.0, 2.0),
+            # 20 pixels of a picture 224 wide.
+            shift_across=(-0.0893, 0.0893),
+            shift_down=(-0.0893, 0.0893),
+        ),
         # A sigma of up to 3 pixels of 224.
         "blur": _some(0.0, 6.86, 0.03),
         "gain": _some(0.5, 1.5, 0.03),
@@ -98,10 +99,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "field_size": [0.94, 1.1],
         "receptor_air_kerma": {"low": 1.0, "high": 6.0, "distribution": "log-uniform"},
         "clip": _some(0.0, 1.0, 0.5),
-        "rotation": _some(-3.0, 3.0, 0.3, together="affine"),
-        "scale": _some(0.95, 1.08, 0.3, together="affine"),
-        "shift_across": _some(-0.03, 0.03, 0.3, together="affine"),
-        "shift_down": _some(-0.03, 0.03, 0.3, together="affine"),
+        **_together(
+            "affine",
+            0.3,
+            rotation=(-3.0, 3.0),
+            scale=(0.95, 1.08),
+            shift_across=(-0.03, 0.03),
+            shift_down=(-0.03, 0.03),
+        ),
         "blur": _some(0.2, 1.0, 0.3),
         "sharpness": _some(0.8, 1.8, 0.3),
         "clahe": _some(1.0, 2.0, 0.15),
@@ -109,10 +114,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "contrast": _some(0.85, 1.15, 0.3),
         "brightness": _some(-0.06, 0.06, 0.3),
         "noise": _some(0.002, 0.015, 0.3, distribution="log-uniform"),
-        "border_top": {"low": 0.0, "high": 0.05, **_CHEST_FIELD},
-        "border_bottom": {"low": 0.0, "high": 0.05, **_CHEST_FIELD},
-        "border_left": {"low": 0.0, "high": 0.05, **_CHEST_FIELD},
-        "border_right": {"low": 0.0, "high": 0.05, **_CHEST_FIELD},
+        **_together("border", 0.15, **dict.fromkeys(_EDGES, (0.0, 0.05))),
         "border_white": 0.1,
         "marker_height": _some(0.025, 0.05, 0.5),
         "marker_across": [0.02, 0.1],

@@ -56,7 +56,7 @@ class Range(Recorded):
 
     def __post_init__(self) -> None:
         for name in ("low", "high", "probability"):
-            object.__setattr__(self, name, number(name, getattr(self, name), error=PolicyError))
+            self._set(**{name: number(name, getattr(self, name), error=PolicyError)})
         if self.low > self.high:
             raise PolicyError(f"low {self.low:g} is above high {self.high:g}; swap them")
         check_probability(self.probability)
@@ -78,7 +78,7 @@ class Range(Recorded):
         for name in ("mode", "sigma"):
             if getattr(self, name) is None:
                 raise PolicyError(f"a log-normal distribution needs {name}")
-            object.__setattr__(self, name, number(name, getattr(self, name), error=PolicyError))
+            self._set(**{name: number(name, getattr(self, name), error=PolicyError)})
         if not self.low <= float(self.mode or 0) <= self.high:
             raise PolicyError(
                 f"mode {self.mode:g} is outside the range {self.low:g} to {self.high:g}"

@@ -20,6 +20,9 @@ __all__ = ["Draw", "check_seed", "within"]
 
 # Blurs are stated in pixels of a picture this long, so that they look alike at any size.
 _REFERENCE = 512
+# Quantities that are effects of the same name, in the order in which they are applied.
+_ON_GREYS = ("clahe", "gamma", "gain", "contrast", "brightness")
+_AFFINE = ("rotation", "scale", "shear_across", "shear_down", "shift_across", "shift_down")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +190,7 @@ class Draw(Quantities[float, bool, str], _Origin):
             result = picture_effects.clip_percentiles(result, self.clip)
         if self.flip:
             result, sides = picture_effects.flip(result), sides[::-1]
-        if self._drawn(
-            "rotation", "scale", "shear_across", "shear_down", "shift_across", "shift_down"
-        ):
+        if self._drawn(*_AFFINE):
             result = picture_effects.affine(
                 result,
                 rotation=self.rotation or 0.0,
@@ -203,16 +204,8 @@ class Draw(Quantities[float, bool, str], _Origin):
             # sqrt(6 / 13) pixels of 256.
             sigma = math.sqrt(6 / 13) * 2 * pixel
             result = picture_effects.sharpen(result, self.sharpness, sigma=sigma)
-        if self.clahe is not None:
-            result = picture_effects.clahe(result, self.clahe)
-        if self.gamma is not None:
-            result = picture_effects.gamma(result, self.gamma)
-        if self.gain is not None:
-            result = picture_effects.gain(result, self.gain)
-        if self.contrast is not None:
-            result = picture_effects.contrast(result, self.contrast)
-        if self.brightness is not None:
-            result = picture_effects.brightness(result, self.brightness)
+        for name, amount in self._drawn(*_ON_GREYS).items():
+            result = getattr(picture_effects, name)(result, amount)
         if self.noise is not None:
             result = picture_effects.noise(result, self.noise, seed=self.noise_seed)
         if self._drawn("border_top", "border_bottom", "border_left", "border_right"):
