@@ -15,7 +15,7 @@ from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
 
 import drr
-from drr.checks import Recorded, did_you_mean, whole
+from drr.checks import Recorded, did_you_mean
 from drr.datasets.privacy.identifying import identifying
 from drr.datasets.schema import SCHEMA_VERSION, DatasetError
 from drr.geometry.geometry import Geometry
@@ -161,7 +161,8 @@ class Configuration(Recorded):
             raise DatasetError("the look 'drr-rate' has no masks; choose another look")
         if type(self.compression) is not int or not 0 <= self.compression <= 9:
             raise DatasetError(f"compression is a level from 0 to 9, got {self.compression!r}")
-        whole("seed", self.seed, error=DatasetError)
+        if type(self.seed) is not int or self.seed < 0:
+            raise DatasetError(f"seed must be a whole number, zero or more, got {self.seed!r}")
 
     def sample_seed(self, sample: str) -> int:
         """Seed of a sample's noise: no two samples share it, and no other sample changes it."""

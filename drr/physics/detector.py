@@ -381,38 +381,36 @@ def parse_detector(name: str) -> Detector:
     return DETECTORS[check_name("detector", name, tuple(DETECTORS))]
 
 
+_FLAT_PANEL = Detector(
+    scatter=Scatter(),
+    grid=Grid(ratio=12),
+    receptor_air_kerma=2.5,
+    detective_quantum_efficiency=0.65,
+    electronic_noise=4.0,
+    element_pitch=0.148,
+    focal_spot=1.2,
+    blur=Blur(mtf=0.62, frequency=1.0),
+)
+
 DETECTORS: dict[str, Detector] = {
     "ideal": Detector(),
-    "flat-panel": Detector(
-        scatter=Scatter(),
-        grid=Grid(ratio=12),
-        receptor_air_kerma=2.5,
-        detective_quantum_efficiency=0.65,
-        electronic_noise=4.0,
-        element_pitch=0.148,
-        focal_spot=1.2,
-        blur=Blur(mtf=0.62, frequency=1.0),
-    ),
-    "computed-radiography": Detector(
-        scatter=Scatter(),
+    "flat-panel": _FLAT_PANEL,
+    "computed-radiography": replace(
+        _FLAT_PANEL,
         grid=Grid(ratio=10),
         receptor_air_kerma=5.0,
         detective_quantum_efficiency=0.25,
         electronic_noise=2.0,
         element_pitch=0.175,
-        focal_spot=1.2,
         blur=Blur(mtf=0.55, frequency=1.0),
         heel=Heel(),
     ),
-    "portable": Detector(
-        scatter=Scatter(),
-        receptor_air_kerma=2.5,
+    "portable": replace(
+        _FLAT_PANEL,
+        grid=None,
         fluence_per_air_kerma=FLUENCE_PER_AIR_KERMA["RQA7"],
         detective_quantum_efficiency=0.6,
         electronic_noise=5.0,
-        element_pitch=0.148,
-        focal_spot=1.2,
-        blur=Blur(mtf=0.62, frequency=1.0),
     ),
 }
 """Detectors by name; docs/detector.md says where their values come from."""
