@@ -14,11 +14,13 @@ import numpy as np
 from films import DATA, Picture
 
 import drr
+from drr.display.minmax import MinMax
 from drr.geometry.geometry import Geometry
 from drr.geometry.views import View
 from drr.patient.collimation import fit_to_lungs
 from drr.patient.prepare import Prepared, prepare
-from drr.published.recipe import DrrRate, MinMax, drr_rate
+from drr.published.recipe import DrrRate
+from drr.published.render import drr_rate
 
 PIXELS = 512
 

@@ -26,7 +26,7 @@ from drr.patient.collimation import fit_to_lungs
 from drr.patient.prepare import prepare
 from drr.physics.attenuation import tissue
 from drr.physics.beam import Beam
-from drr.projector import Projection
+from drr.radiograph import Projection
 from kernels import SHAPE, SPACING, volume
 
 

@@ -27,7 +27,7 @@ from stored_views import write_views
 import drr
 from drr.datasets import ProjectedDRRs
 from drr.datasets.loaders.store import prepare_store
-from drr.datasets.phantom.findings import draw
+from drr.datasets.phantom.finding import draw
 from drr.datasets.phantom.thorax import thorax
 from drr.datasets.study import Cohort, Study
 from drr.evaluate.bootstrap import Bootstrap
@@ -36,7 +36,7 @@ from drr.evaluate.evaluate import evaluate
 from drr.evaluate.predictions import Predictions
 from drr.evaluate.results import Evaluation
 from drr.evaluate.truth import Truth
-from drr.published.recipe import drr_rate
+from drr.published.render import drr_rate
 from drr.train.predict import predict
 from drr.train.predict_sets import predict_films, predict_views, truth_of
 from drr.train.recipe import Recipe, find_recipe

@@ -8,8 +8,6 @@ builder needs nothing else.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import Recorded
 from drr.datasets.labels import CODES, UNKNOWN
 from drr.datasets.names import (
     LONGEST_NAME,
@@ -55,8 +54,13 @@ READERS = ("any", "ct-rate")
 """How a study's voxels become HU: `drr.read`, or CT-RATE's rules (`ctrate_volume`)."""
 
 
+class _Recorded(Recorded):
+    error = CohortError
+    unknown_key = "{name} has no key {key!r}{question}"
+
+
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(_Recorded):
     """A radiology report in CT-RATE's four parts; empty text is a part that was not given."""
 
     clinical_information: str = ""
@@ -77,15 +81,6 @@ class Report:
 
     def __bool__(self) -> bool:
         return any(getattr(self, part.name) for part in fields(self))
-
-    def to_dict(self) -> dict[str, str]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Report:
-        """Inverse of `to_dict`."""
-        return cls(**_known(cls, values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +106,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(_Recorded):
     """One CT volume and what is known about it; `eval(repr(s)) == s`.
 
     Parameters
@@ -153,6 +148,8 @@ class Study:
         For a value that cannot be used, named with the sample.
     """
 
+    parts = {"report": Report}  # noqa: RUF012 - never changed
+
     sample: str
     patient: str
     path: str
@@ -171,13 +168,13 @@ class Study:
     def __post_init__(self) -> None:
         check_name("sample", self.sample)
         check_name("patient", self.patient, who=self.sample)
-        _set(self, "scan", self.scan or self.sample)
+        self._set(scan=self.scan or self.sample)
         check_name("scan", self.scan, who=self.sample)
         if self.split is not None:
             check_name("split", self.split, who=self.sample)
-        _set(self, "path", check_relative_path(self.path, who=self.sample))
+        self._set(path=check_relative_path(self.path, who=self.sample))
         if self.segmentation is not None:
-            _set(self, "segmentation", check_relative_path(self.segmentation, who=self.sample))
+            self._set(segmentation=check_relative_path(self.segmentation, who=self.sample))
         if self.reader not in READERS:
             raise CohortError(f"{self.sample}: reader {self.reader!r} is none of {READERS}")
         if self.series is not None and not isinstance(self.series, str):
@@ -189,7 +186,7 @@ class Study:
                     f"{self.sample}: label {place + 1} is {given!r}; codes are 1, 0, -1 "
                     f"(uncertain) and {UNKNOWN} (unknown)"
                 )
-        _set(self, "labels", codes)
+        self._set(labels=codes)
         if not isinstance(self.report, Report):
             raise CohortError(f"{self.sample}: report must be a Report, got {self.report!r}")
         if self.sex not in (None, "M", "F", "O"):
@@ -197,12 +194,12 @@ class Study:
         if self.age is not None:
             if not 0 <= self.age <= 130:
                 raise CohortError(f"{self.sample}: age {self.age!r} is not in years from 0 to 130")
-            _set(self, "age", float(self.age))
+            self._set(age=float(self.age))
         for key, value in self.metadata.items():
             texts = isinstance(key, str) and isinstance(value, str)
             if not (texts and key and encodable(key + value)) or "\0" in key + value:
                 raise CohortError(f"{self.sample}: metadata {key!r}: {value!r} is not UTF-8 text")
-        _set(self, "metadata", dict(self.metadata))
+        self._set(metadata=dict(self.metadata))
 
     def file(self, root: str | Path) -> Path:
         """Where the volume is."""
@@ -215,24 +212,16 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; without the place."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "place"}
-        return plain | {
-            "labels": list(self.labels),
-            "report": self.report.to_dict(),
-            "metadata": dict(self.metadata),
-        }
+        return {key: value for key, value in super().to_dict().items() if key != "place"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Study:
         """Inverse of `to_dict`."""
-        options = _known(cls, values)
-        options["labels"] = tuple(options.get("labels", ()))
-        options["report"] = Report.from_dict(options.get("report", {}))
-        return cls(**options)
+        return super().from_dict({**values, "labels": tuple(values.get("labels", ()))})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class Problem(_Recorded):
     """Something of a source that cannot be used; recorded with the data set, never dropped.
 
     Parameters
@@ -256,23 +245,14 @@ class Problem:
                 c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
                 for c in str(getattr(self, part.name))
             )
-            _set(self, part.name, text)
+            self._set(**{part.name: text})
 
     def __str__(self) -> str:
         return f"{self.name}{f' ({self.place})' if self.place else ''}: {self.reason}"
 
-    def to_dict(self) -> dict[str, str]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Problem:
-        """Inverse of `to_dict`."""
-        return cls(**_known(cls, values))
-
 
 @dataclass(frozen=True, kw_only=True)
-class Cohort:
+class Cohort(_Recorded):
     """The studies of a source in plan order, and what holds for all of them.
 
     Parameters
@@ -311,9 +291,9 @@ class Cohort:
     problems: tuple[Problem, ...] = ()
 
     def __post_init__(self) -> None:
-        _set(self, "root", Path(self.root))
+        self._set(root=Path(self.root))
         for name in ("studies", "label_names", "notes", "problems"):
-            _set(self, name, tuple(getattr(self, name)))
+            self._set(**{name: tuple(getattr(self, name))})
         if len(set(self.label_names)) < len(self.label_names):
             twice = sorted({n for n in self.label_names if self.label_names.count(n) > 1})
             raise CohortError(f"label {twice[0]!r} is named twice; give every label its own name")
@@ -355,29 +335,19 @@ class Cohort:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON, without the root."""
-        return {
-            "kind": self.kind,
-            "label_names": list(self.label_names),
-            "licence": self.licence,
-            "attribution": self.attribution,
-            "found": self.found,
-            "notes": list(self.notes),
-            "problems": [problem.to_dict() for problem in self.problems],
-            "studies": [study.to_dict() for study in self.studies],
-        }
+        plain = super().to_dict()
+        first = ("kind", "label_names", "licence", "attribution", "found", "notes", "problems")
+        return {key: plain[key] for key in (*first, "studies")}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], *, root: str | Path) -> Cohort:
+    def from_dict(  # type: ignore[override] # a record does not hold the root
+        cls, values: Mapping[str, Any], *, root: str | Path
+    ) -> Cohort:
         """Inverse of `to_dict`, for a source that now lies at `root`."""
-        options = _known(cls, values)
-        return cls(
-            **options
-            | {
-                "root": Path(root),
-                "studies": tuple(Study.from_dict(s) for s in options.get("studies", ())),
-                "problems": tuple(Problem.from_dict(p) for p in options.get("problems", ())),
-            }
-        )
+        cls.check_keys(values)
+        studies = tuple(Study.from_dict(study) for study in values.get("studies", ()))
+        problems = tuple(Problem.from_dict(problem) for problem in values.get("problems", ()))
+        return cls(**{**values, "root": Path(root), "studies": studies, "problems": problems})
 
 
 def read_volume(study: Study, root: str | Path, *, threads: int | None = None) -> Volume:
@@ -401,18 +371,3 @@ def read_volume(study: Study, root: str | Path, *, threads: int | None = None) -
     from drr.io.read import read
 
     return read(path, series=study.series, threads=threads)
-
-
-def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `values`, or `CohortError` for a key that the class does not have."""
-    names = [f.name for f in fields(cls)]
-    for key in values:
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; keys are {', '.join(names)}"
-            raise CohortError(f"{cls.__name__} has no key {key!r}{hint}")
-    return dict(values)
-
-
-def _set(instance: object, name: str, value: Any) -> None:
-    object.__setattr__(instance, name, value)

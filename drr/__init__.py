@@ -13,23 +13,35 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Attenuation": "drr.physics.attenuation",
+    "Beam": "drr.physics.beam",
+    "Detector": "drr.physics.detector",
     "Geometry": "drr.geometry.geometry",
-    "Projection": "drr.projector",
+    "Projection": "drr.radiograph",
     "View": "drr.geometry.views",
     "Volume": "drr.volume",
+    "Window": "drr.display.window",
+    "parse_view": "drr.geometry.views",
+    "policy": "drr.randomise.policy",
+    "prepare": "drr.patient.prepare",
     "project": "drr.projector",
     "read": "drr.io",
     "write": "drr.io",
 }
 
 if TYPE_CHECKING:
+    from drr.display.window import Window as Window
     from drr.geometry.geometry import Geometry as Geometry
     from drr.geometry.views import View as View
+    from drr.geometry.views import parse_view as parse_view
     from drr.io.read import read as read
     from drr.io.write import write as write
+    from drr.patient.prepare import prepare as prepare
     from drr.physics.attenuation import Attenuation as Attenuation
-    from drr.projector import Projection as Projection
+    from drr.physics.beam import Beam as Beam
+    from drr.physics.detector import Detector as Detector
     from drr.projector import project as project
+    from drr.radiograph import Projection as Projection
+    from drr.randomise.policy import policy as policy
     from drr.volume import Volume as Volume
 
 __all__ = [*_HOME, "__version__"]

@@ -12,27 +12,24 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from drr.checks import did_you_mean, flag
+from drr.display.film import Film, film_for
+from drr.display.minmax import MinMax
+from drr.display.protocol import Display
+from drr.display.window import Window, default_window
 from drr.errors import DisplayError
-
-if TYPE_CHECKING:
-    from drr.geometry.geometry import Geometry
-    from drr.patient.anatomy import Anatomy
-    from drr.physics.attenuation import Attenuation
-    from drr.physics.beam import Beam
-    from drr.physics.detector import Detector
+from drr.physics.attenuation import Attenuation, tissue, water
+from drr.physics.beam import Beam
+from drr.physics.detector import DETECTORS, Detector
+from drr.published.recipe import DrrRate
 
 __all__ = [
     "LOOKS",
-    "Display",
     "Look",
     "attenuation_from_dict",
     "check_look",
@@ -47,20 +44,6 @@ FILM_KEV = 50.0
 LOOKS = ("film", "physical", "drr-rate", "raw")
 
 
-class Display(Protocol):
-    """A resolved mapping from line integrals to grey levels: `Film`, `Window` or `MinMax`."""
-
-    @property
-    def invert(self) -> bool:
-        """Whether bone is black."""
-
-    def apply(self, line_integrals: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Grey levels from 0 (black) to 1 (white), same shape."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All parameters, for JSON."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """The parts of a look.
@@ -71,26 +54,31 @@ class Look:
         One of `LOOKS`.
     attenuation
         HU to attenuation, or a polychromatic beam.
+    develop
+        Chooses the display of one image from its line integrals, geometry and anatomy.
     detector
         What the detector does to the signal; None for a perfect one.
     field
         `lungs`: the view is collimated to the lungs. `detector`: the view as it is.
     beyond
         Whether the scan is continued beyond its ends and sides.
-    develop
-        Chooses the display of one image from its line integrals, geometry and anatomy.
+    recipe
+        A published recipe, which has views of its own, takes the scan as it was read, and leaves
+        nothing to choose; its path sums stand for line integrals. None for all other looks.
     """
 
     name: str
     attenuation: Attenuation | Beam
-    detector: Detector | None
-    field: Literal["lungs", "detector"]
-    beyond: bool
-    develop: Callable[[NDArray[np.float32], Geometry, Anatomy], Display]
+    develop: Callable[..., Display]
+    detector: Detector | None = None
+    field: Literal["lungs", "detector"] = "detector"
+    beyond: bool = False
+    recipe: DrrRate | None = None
 
 
+@cache
 def find_look(name: str) -> Look:
-    """The parts of a look that has parts: `film`, `physical` or `raw`.
+    """The parts of a look, made once: an attenuation keeps the table that kernels read.
 
     Raises
     ------
@@ -98,67 +86,50 @@ def find_look(name: str) -> Look:
         For a look that does not exist, with the nearest that does.
     """
     check_look(name)
-    return _parts(name)
-
-
-@cache
-def _parts(name: str) -> Look:
-    # Made once: an attenuation keeps the table that kernels read.
-    from drr.display.film import film_for
-    from drr.display.window import default_window
-    from drr.physics.attenuation import tissue, water
-
     if name == "film":
         return Look(
             name=name,
             attenuation=tissue(FILM_KEV),
-            detector=None,
+            develop=film_for,
             field="lungs",
             beyond=True,
-            develop=film_for,
         )
     if name == "physical":
-        from drr.physics.beam import Beam
-        from drr.physics.detector import DETECTORS
-
         return Look(
             name=name,
             attenuation=Beam(),
+            develop=_linear_window,
             detector=DETECTORS["flat-panel"],
             field="lungs",
             beyond=True,
-            develop=lambda values, *_: default_window(values, curve="linear"),
         )
-    if name == "raw":
+    if name == "drr-rate":
+        recipe = DrrRate()
         return Look(
             name=name,
-            attenuation=water(),
-            detector=None,
-            field="detector",
-            beyond=False,
-            develop=lambda values, *_: default_window(values, curve="linear"),
+            attenuation=recipe.attenuation,
+            develop=lambda *_: MinMax(),
+            recipe=recipe,
         )
-    raise DisplayError(f"the look {name!r} is a recipe of its own; see drr.published.recipe")
+    return Look(name=name, attenuation=water(), develop=_linear_window)
+
+
+def _linear_window(values: Any, *_: Any) -> Window:
+    return default_window(values, curve="linear")
 
 
 def check_look(name: str) -> None:
     """Raise `DisplayError` for a look that does not exist."""
     if name not in LOOKS:
-        near = difflib.get_close_matches(str(name), LOOKS, n=1)
         raise DisplayError(
-            f"there is no look {name!r}{f', did you mean {near[0]!r}' if near else ''}; "
-            f"looks are {', '.join(LOOKS)}"
+            f"there is no look {name!r}{did_you_mean(name, LOOKS)}; looks are {', '.join(LOOKS)}"
         )
 
 
 def attenuation_from_dict(values: Mapping[str, Any]) -> Attenuation | Beam:
     """Inverse of `to_dict` of an `Attenuation` or a `Beam`; only a beam has a tube voltage."""
-    from drr.physics.attenuation import Attenuation
-
     if "kvp" not in values:
         return Attenuation.from_dict(values)
-    from drr.physics.beam import Beam
-
     return Beam.from_dict(values)
 
 
@@ -175,10 +146,6 @@ def display_from_dict(values: Mapping[str, Any]) -> Display:
     DisplayError
         For an unknown kind; and whatever the display says of its parameters.
     """
-    from drr.display.film import Film
-    from drr.display.window import Window
-    from drr.published.recipe import MinMax
-
     kinds: dict[str, Any] = {"window": Window, "film": Film, "minmax": MinMax}
     options = dict(values)
     kind = options.pop("kind", None)
@@ -186,7 +153,6 @@ def display_from_dict(values: Mapping[str, Any]) -> Display:
         raise DisplayError(
             f"there is no display of kind {kind!r}; kinds are {', '.join(sorted(kinds))}"
         )
-    if not isinstance(options.get("invert", False), bool):
-        raise DisplayError(f"invert must be true or false, got {options['invert']!r}")
+    flag("invert", options.get("invert", False), error=DisplayError)
     display: Display = kinds[kind].from_dict(options)
     return display

@@ -1,88 +1,36 @@
-"""`project`: a volume and its views to line integrals, and how those become a picture."""
+"""`project`: a volume and its views to radiographs, in four steps.
+
+`_check` refuses what cannot be asked for; `resolve` prepares the patient and places the views;
+`expose` computes line integrals, ray by ray, and what the detector makes of them; `_develop`
+chooses the display and writes down how it was done.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, overload
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
+from typing import Any, overload
 
 import drr
-from drr.backend import BACKENDS, cast, choose_backend, find_backend
+from drr.backend import BACKENDS, choose_backend, find_backend
+from drr.checks import choice, whole
 from drr.errors import ProjectionError
+from drr.exposure import Field, Options, Scene, Shot, ViewLike, expose, resolve
 from drr.geometry.geometry import Geometry
-from drr.geometry.views import View, check_geometry, parse_view
+from drr.geometry.views import View
 from drr.kernels.cpu.projection.project import METHODS, QUALITIES
-from drr.looks import check_look, find_look
-from drr.memory import check_memory
+from drr.looks import find_look
 from drr.patient.cleaning import CLEANUP_PARAMETERS
-from drr.patient.collimation import fit_to_lungs
 from drr.patient.extension import CONTINUATION_PARAMETERS
-from drr.patient.plausible import Accept, refuse_doubtful
-from drr.patient.prepare import Prepared, prepare
+from drr.patient.plausible import Accept
+from drr.patient.prepare import Prepared
 from drr.physics.attenuation import Attenuation
-from drr.thickness import check_mask, thickness
+from drr.physics.beam import Beam
+from drr.physics.detector import Detector
+from drr.radiograph import Projection
+from drr.randomise.variation import Draw
 from drr.volume import Volume
 
-if TYPE_CHECKING:
-    from drr.looks import Display
-    from drr.physics.beam import Beam
-    from drr.physics.detector import Detector
-    from drr.randomise.policy import Draw
-
-__all__ = ["BACKENDS", "Projection", "ViewLike", "choose_backend", "project"]
-
-ViewLike = str | View | Geometry
-Field = Literal["lungs", "detector"]
-
-
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """Line integrals of one view, how they were made, and how they are shown.
-
-    Parameters
-    ----------
-    line_integrals
-        `(rows, columns)` float32, dimensionless: minus the logarithm of the signal relative to
-        the open field. Without a polychromatic beam or a detector, attenuation along each ray.
-    geometry
-        Source, detector and pixels, LPS mm.
-    record
-        Everything needed to repeat the line integrals, ready for JSON.
-    display
-        Mapping to grey levels that the look chose.
-    draw
-        Random effects on the picture, where any were drawn.
-    thickness, labels
-        With a mask: `(labels, rows, columns)` float32, mm of each label along each ray, and the
-        labels' values.
-    identifiers
-        The input's patient and study attributes; written nowhere unless asked for.
-    backend_reason
-        Why the back-end in the record is the one that ran.
-    """
-
-    line_integrals: NDArray[np.float32]
-    geometry: Geometry
-    record: dict[str, Any]
-    display: Display
-    draw: Draw | None = None
-    thickness: NDArray[np.float32] | None = None
-    labels: tuple[int, ...] = ()
-    identifiers: Mapping[str, str] = field(default_factory=dict)
-    backend_reason: str = ""
-
-    def picture(self) -> NDArray[np.float32]:
-        """`(rows, columns)` float32 grey levels, from 0 (black) to 1 (white)."""
-        grey = self.display.apply(self.line_integrals)
-        if self.draw is None:
-            return grey
-        # A side marker on a lateral names the side at the detector.
-        sides = {"LL": "LL", "RL": "RR"}.get(self.geometry.view_position, "RL")
-        return self.draw.picture(grey, sides=sides)
+__all__ = ["BACKENDS", "ViewLike", "choose_backend", "project"]
 
 
 @overload
@@ -167,7 +115,7 @@ def project(
     draw
         Random variations of all of this and of the picture, from `Policy.draw`.
     seed
-        Of the detector's noise.
+        Seed of the detector's noise.
     method
         `shear-warp` (nearly Joseph's sums, fastest), `joseph` (ray by ray) or `siddon` (exact
         paths through piecewise-constant voxels). A GPU runs `joseph` for `shear-warp`; the record
@@ -209,7 +157,38 @@ def project(
     VolumeError
         For a volume whose values or size are implausible and were not accepted.
     """
-    check_look(look)
+    options = Options(
+        look=find_look(look),
+        attenuation=attenuation,
+        detector=detector,
+        field=field,
+        draw=draw,
+        seed=seed,
+        method=method,
+        quality=quality,
+        backend=find_backend(backend),
+        threads=threads,
+        anti_aliasing=anti_aliasing,
+        clean=clean,
+        accept=accept,
+        mask=mask,
+    )
+    single = isinstance(views, str | View | Geometry)
+    wanted: Sequence[ViewLike] = [views] if single else list(views)  # type: ignore[list-item,arg-type]
+    _check(volume, wanted, options)
+    scene = resolve(volume, wanted, options)
+    made = [
+        _develop(view, geometry, shot, scene, options)
+        for view, geometry, shot in zip(
+            scene.views, scene.geometries, expose(scene, options), strict=True
+        )
+    ]
+    return made[0] if single else made
+
+
+def _check(volume: Any, views: Sequence[ViewLike], options: Options) -> None:
+    """Refuse what cannot be projected, before any work starts."""
+    method, quality, look = options.method, options.quality, options.look
     if method not in METHODS:
         raise ProjectionError(f"there is no method {method!r}; methods are {', '.join(METHODS)}")
     if quality not in QUALITIES:
@@ -217,207 +196,80 @@ def project(
             f"there is no quality {quality!r}; qualities are {', '.join(QUALITIES)}"
         )
     by_rays = quality == "preview" and method != "shear-warp"
-    if by_rays or (quality != "full" and look == "drr-rate"):
-        by = "the look 'drr-rate'" if look == "drr-rate" else f"method {method!r}"
+    if by_rays or (quality != "full" and look.recipe):
+        by = f"the look {look.name!r}" if look.recipe else f"method {method!r}"
         raise ProjectionError(
             f"quality {quality!r} is a way of the method 'shear-warp' and there is none for {by}; "
             "leave one of the two out"
         )
-    if field not in (None, "lungs", "detector"):
-        raise ProjectionError(f"field must be 'lungs' or 'detector', got {field!r}")
-    chosen = find_backend(backend)
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ProjectionError(f"threads must be a whole number above zero, got {threads!r}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ProjectionError(f"seed must be a whole number, zero or more, got {seed!r}")
-    single = isinstance(views, str | View | Geometry)
-    wanted: Sequence[ViewLike] = [views] if single else list(views)  # type: ignore[list-item,arg-type]
-    if not wanted:
+    if options.field is not None:
+        choice("field", options.field, ("lungs", "detector"), error=ProjectionError)
+    if options.threads is not None:
+        whole("threads", options.threads, error=ProjectionError, least=1)
+    whole("seed", options.seed, error=ProjectionError)
+    if not views:
         raise ProjectionError("no views were asked for; name at least one, such as 'pa'")
     if not isinstance(volume, Volume | Prepared):
         raise ProjectionError(
             f"project needs a Volume (from drr.read), got {type(volume).__name__}; "
             "for a plain array use Volume.from_stored(array, affine)"
         )
-    if look == "drr-rate":
-        if isinstance(volume, Prepared) or {attenuation, detector, field, draw, mask} != {None}:
+    if look.recipe:
+        parts = (options.attenuation, options.detector, options.field, options.draw, options.mask)
+        if isinstance(volume, Prepared) or any(part is not None for part in parts):
             raise ProjectionError(
-                "the look 'drr-rate' is the published recipe, which takes a Volume as it was read "
-                "and settles everything else; leave the other options out"
+                f"the look {look.name!r} is the published recipe, which takes a Volume as it was "
+                "read and settles everything else; leave the other options out"
             )
-        refuse_doubtful(volume, accept)
-        published = [_published(volume, view, threads) for view in wanted]
-        return published[0] if single else published
-    parts = find_look(look)
-    attenuation = parts.attenuation if attenuation is None else attenuation
-    detector = parts.detector if detector is None else detector
-    field = parts.field if field is None else field
-    # Refuse bad names before the work starts.
-    parsed = [view if isinstance(view, Geometry) else parse_view(view) for view in wanted]
-    _check_room(parsed, attenuation, detector)
-    if isinstance(volume, Volume):
-        volume = prepare(volume, clean=clean, beyond=parts.beyond, accept=accept, threads=threads)
-    if mask is not None:
-        check_mask(mask, volume.source)
-    if draw is not None:
-        parsed = [view if isinstance(view, Geometry) else draw.view(view) for view in parsed]
-    if field == "lungs":
-        size = 1.0 if draw is None else draw.field_size or 1.0
-        parsed = [
-            view if isinstance(view, Geometry) else _collimated(view, volume, size)
-            for view in parsed
-        ]
-    beam, channels = _beam(attenuation, draw)
-    exposed = detector
-    if detector is not None and draw is not None:
-        drawn: dict[str, Any] = draw.detector_overrides
-        exposed = replace(detector, **drawn)
-    placed = [_place(view, volume) for view in parsed]
-    rays = [geometry.rays(volume.volume.affine) for geometry in placed]
-    projections = []
-    made = cast(
-        volume,
-        [channel.mapping for channel in channels],
-        rays,
-        backend=chosen,
-        method=method,
-        quality=quality,
-        anti_aliasing=anti_aliasing,
-        threads=threads,
-    )
-    for view, geometry, images in zip(parsed, placed, made, strict=True):
-        if not images.channels.any():
-            raise ProjectionError(
-                f"the image of {volume.volume.name} is blank: no ray meets anything denser than "
-                f"{channels[0].hu[0]:g} HU before the detector; 'drr inspect' shows what the scan "
-                "holds"
-            )
-        image = images.channels[0] if beam is None else beam.line_integrals(images.channels)
-        if exposed is not None:
-            image = exposed.detect(image, geometry, seed=seed, threads=threads)
-        values: NDArray[np.float32] | None = None
-        labels: tuple[int, ...] = ()
-        if mask is not None:
-            values, labels = thickness(
-                mask, geometry, method=method, anti_aliasing=anti_aliasing, threads=threads
-            )
-        projections.append(
-            Projection(
-                line_integrals=image,
-                geometry=geometry,
-                record={
-                    "drr": drr.__version__,
-                    "input": {
-                        "sha256": volume.sha256,
-                        "shape": list(volume.source.shape),
-                        "spacing": volume.source.spacing.round(6).tolist(),
-                    },
-                    "look": look,
-                    "view": view.to_dict() if isinstance(view, View) else None,
-                    "recipe": None,
-                    "attenuation": attenuation.to_dict(),
-                    "detector": None if detector is None else detector.to_dict(),
-                    "seed": seed,
-                    "cleanup": dict(CLEANUP_PARAMETERS) if volume.cleaned else None,
-                    "extension": None
-                    if volume.extension is None
-                    else {**volume.extension.to_dict(), **CONTINUATION_PARAMETERS},
-                    "method": images.method,
-                    "quality": images.quality,
-                    "backend": images.backend.name,
-                    "anti_aliasing": anti_aliasing,
-                    "cpu": _cpu(),
-                },
-                display=parts.develop(image, geometry, volume.anatomy),
-                draw=draw,
-                thickness=values,
-                labels=labels,
-                identifiers=volume.source.identifiers,
-                backend_reason=images.backend.reason,
-            )
-        )
-    return projections[0] if single else projections
+        for view in views:
+            if not isinstance(view, str):
+                raise ProjectionError(
+                    f"the look {look.name!r} has the views 'ap' and 'lateral' of the published "
+                    f"recipe, not {view!r}"
+                )
 
 
-def _check_room(
-    views: Sequence[View | Geometry], attenuation: Attenuation | Beam, detector: Detector | None
-) -> None:
-    """Refuse images that do not fit into memory, by what is held of them at the least."""
-    pixels = [math.prod(view.shape) for view in views]
-    channels = 1 if isinstance(attenuation, Attenuation) else len(attenuation.materials)
-    # What is returned, and for the largest the sums before and after the warp; a detector's noise.
-    copies = 2 * channels + (0 if detector is None else 2)
-    rows, columns = max((view.shape for view in views), key=math.prod)
-    what = f"images of up to {rows} x {columns} pixels ({len(views)} at once)"
-    check_memory(4 * (sum(pixels) + copies * max(pixels)), what)
-
-
-def _collimated(view: View, prepared: Prepared, size: float) -> View:
-    """The view with its field fitted to the lungs, times a factor on the field's size."""
-    fitted = fit_to_lungs(view, prepared.anatomy)
-    height, width = fitted.detector_size
-    return replace(fitted, detector_size=(height * size, width * size))
-
-
-def _beam(
-    attenuation: Attenuation | Beam, draw: Draw | None
-) -> tuple[Beam | None, tuple[Attenuation, ...]]:
-    """The beam, if it is polychromatic, and what is projected, with what was drawn of both."""
-    beam: Beam | None = None
-    channels: tuple[Attenuation, ...]
-    if isinstance(attenuation, Attenuation):
-        channels = (attenuation,)
-    else:
-        kvp = None if draw is None else draw.kvp
-        beam = attenuation if kvp is None else replace(attenuation, kvp=kvp)
-        channels = beam.channels
-    if draw is not None:
-        channels = tuple(draw.attenuation(channel) for channel in channels)
-    return beam, channels
-
-
-def _published(volume: Volume, view: ViewLike, threads: int | None) -> Projection:
-    """What the published recipe makes of a volume; its path sums stand for line integrals."""
-    from drr.published.recipe import MinMax, drr_rate
-
-    if not isinstance(view, str):
-        raise ProjectionError(
-            f"the look 'drr-rate' has the views 'ap' and 'lateral' of the published recipe, "
-            f"not {view!r}"
-        )
-    image = drr_rate(volume, view, threads=threads)
-    made = image.record
+def _develop(
+    view: ViewLike, geometry: Geometry, shot: Shot, scene: Scene, options: Options
+) -> Projection:
+    """The radiograph with the look's display, and the record of how it was made."""
+    patient, recipe = scene.prepared, shot.recipe
+    extension = None if patient is None else patient.extension
     return Projection(
-        line_integrals=image.path_sums.astype(np.float32),
-        geometry=image.geometry,
+        line_integrals=shot.line_integrals,
+        geometry=geometry,
         record={
-            "drr": made["drr"],
-            "input": {key: made["input"][key] for key in ("sha256", "shape", "spacing")},
-            "look": "drr-rate",
-            "view": None,
-            "recipe": {key: made[key] for key in made if key not in ("drr", "input")},
-            "attenuation": None,
-            "detector": None,
-            "seed": 0,
-            "cleanup": None,
-            "extension": None,
-            "method": "siddon",
-            "quality": "full",
-            "backend": "cpu",
-            "anti_aliasing": False,
+            "drr": drr.__version__,
+            "input": {
+                "sha256": (patient or scene.source).sha256,
+                "shape": list(scene.source.shape),
+                "spacing": scene.source.spacing.round(6).tolist(),
+            },
+            "look": options.look.name,
+            "view": view.to_dict() if isinstance(view, View) else None,
+            "recipe": recipe,
+            "attenuation": None if scene.attenuation is None else scene.attenuation.to_dict(),
+            "detector": None if scene.detector is None else scene.detector.to_dict(),
+            "seed": 0 if recipe else options.seed,
+            "cleanup": dict(CLEANUP_PARAMETERS) if patient and patient.cleaned else None,
+            "extension": None
+            if extension is None
+            else {**extension.to_dict(), **CONTINUATION_PARAMETERS},
+            "method": shot.method,
+            "quality": shot.quality,
+            "backend": shot.backend.name,
+            "anti_aliasing": options.anti_aliasing and not recipe,
             "cpu": _cpu(),
         },
-        display=MinMax(),
-        identifiers=volume.identifiers,
-        backend_reason="the published recipe is computed by the CPU",
+        display=options.look.develop(
+            shot.line_integrals, geometry, None if patient is None else patient.anatomy
+        ),
+        draw=options.draw,
+        thickness=shot.thickness,
+        labels=shot.labels,
+        identifiers=scene.source.identifiers,
+        backend_reason=shot.backend.reason,
     )
-
-
-def _place(view: View | Geometry, prepared: Prepared) -> Geometry:
-    if isinstance(view, View):
-        return view.place(prepared.anatomy)
-    check_geometry(view, prepared.anatomy)
-    return view
 
 
 def _cpu() -> str:

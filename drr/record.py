@@ -28,17 +28,15 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from drr.display.protocol import Display
 from drr.errors import DocumentError, DRRError, ReadError, printable
 from drr.files.documents import check_keys, kind_of, read_json
 from drr.geometry.geometry import Geometry
 from drr.looks import display_from_dict, display_to_dict
-
-if TYPE_CHECKING:
-    from drr.looks import Display
-    from drr.projector import Projection
-    from drr.randomise.policy import Draw
+from drr.radiograph import Projection
+from drr.randomise.variation import Draw
 
 __all__ = [
     "NOTICE",
@@ -256,8 +254,6 @@ def _display(values: Mapping[str, Any] | None, path: Path) -> Display | None:
 def _draw(values: Mapping[str, Any] | None, path: Path) -> Draw | None:
     if values is None:
         return None
-    from drr.randomise.policy import Draw
-
     with _naming(path, "its random effects cannot be used"):
         return Draw.from_dict(values)
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import VolumeError
-
-if TYPE_CHECKING:
-    from drr.kernels.cpu.body.morphology import Mask
+from drr.kernels.cpu.body.morphology import Mask, components
+from drr.padding import PADDING, corner_regions, smallest_region, whole_slices
 
 __all__ = ["Unusual", "settle"]
 
@@ -122,8 +120,6 @@ def settle(hu: NDArray[np.int16], found: Unusual, *, name: str) -> tuple[str, ..
 
 
 def _settle_metal(hu: NDArray[np.int16], found: Unusual, name: str) -> list[str]:
-    from drr.patient.fill import PADDING, corner_regions
-
     notes = []
     slices, regions = corner_regions(hu, _METAL)
     padding = PADDING
@@ -148,9 +144,6 @@ def _settle_metal(hu: NDArray[np.int16], found: Unusual, name: str) -> list[str]
 
 
 def _settle_far(hu: NDArray[np.int16], found: Unusual, name: str) -> list[str]:
-    from drr.kernels.cpu.body.morphology import components
-    from drr.patient.fill import PADDING, smallest_region
-
     parts = components(hu == _LOST, planes=True)
     padding = parts.at_edge() & (parts.sizes >= smallest_region(hu))
     outside = int(parts.sizes[padding].sum())
@@ -165,9 +158,6 @@ def _settle_far(hu: NDArray[np.int16], found: Unusual, name: str) -> list[str]:
 
 
 def _settle_not_finite(hu: NDArray[np.int16], name: str) -> list[str]:
-    from drr.kernels.cpu.body.morphology import components
-    from drr.patient.fill import PADDING, whole_slices
-
     parts = components(hu == _LOST, planes=True)
     at_edge = parts.at_edge()
     outside, inside = int(parts.sizes[at_edge].sum()), int(parts.sizes[~at_edge].sum())

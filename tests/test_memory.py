@@ -10,7 +10,8 @@ from drr.geometry.views import parse_view
 from drr.memory import available_memory, check_memory, total_memory
 from drr.patient.prepare import prepare
 from drr.physics.beam import Beam
-from drr.published.recipe import DrrRate, drr_rate
+from drr.published.recipe import DrrRate
+from drr.published.render import drr_rate
 from drr.thickness import thickness
 from drr.volume import Volume
 

@@ -16,7 +16,7 @@ from drr.patient.prepare import Prepared, prepare
 from drr.physics.attenuation import water
 from drr.physics.beam import Beam
 from drr.projector import project
-from drr.published.recipe import drr_rate
+from drr.published.render import drr_rate
 from drr.randomise.policy import Draw, policy
 from drr.volume import Volume
 

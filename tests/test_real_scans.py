@@ -20,7 +20,7 @@ from drr.geometry.geometry import project_point
 from drr.geometry.views import parse_view
 from drr.patient.cleaning import clean
 from drr.patient.prepare import Prepared, prepare
-from drr.projector import Projection
+from drr.radiograph import Projection
 from drr.volume import Volume
 
 PIXELS = 256

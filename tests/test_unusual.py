@@ -12,7 +12,7 @@ import pytest
 import drr
 from drr.datasets.phantom.thorax import thorax
 from drr.errors import ReadError, VolumeError
-from drr.patient.fill import PADDING
+from drr.padding import PADDING
 from drr.volume import Volume
 
 Read = Callable[..., Volume]

@@ -15,7 +15,7 @@ import platform
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import h5py
 
     from drr.patient.prepare import Prepared
-    from drr.projector import Projection
+    from drr.radiograph import Projection
     from drr.volume import Volume
 
 __all__ = [
@@ -275,13 +275,14 @@ def make(
     if volume.verdict is not None and not volume.verdict.is_hu:
         notes.append(str(volume.verdict))
     ready: Volume | Prepared = volume
-    if configuration.look == "drr-rate":
+    look = find_look(configuration.look)
+    if look.recipe:
         notes += with_notes(volume, find_fill(volume.hu), "the published recipe projects it").notes
     else:
         ready = prepare(
             volume,
             clean=configuration.clean,
-            beyond=find_look(configuration.look).beyond,
+            beyond=look.beyond,
             accept=configuration.accept,
             threads=threads,
         )
@@ -344,6 +345,7 @@ def _projections(
     threads: int | None,
 ) -> Iterator[tuple[str, Projection]]:
     """One view after another, so that memory does not grow with their number."""
+    from drr.looks import find_look
     from drr.projector import project
 
     c = configuration
@@ -353,7 +355,7 @@ def _projections(
         "threads": threads,
         "backend": c.backend,
     }
-    if c.look != "drr-rate":
+    if not find_look(c.look).recipe:
         options |= {
             "attenuation": c.attenuation,
             "detector": c.detector,
@@ -366,22 +368,7 @@ def _projections(
     for view, name in zip(c.views, c.view_names, strict=True):
         draw = c.draw(sample, name)
         projection = project(ready, view, **options | ({} if draw is None else {"draw": draw}))
-        yield name, _displayed(projection, c.display)
-
-
-def _displayed(projection: Projection, display: Mapping[str, Any]) -> Projection:
-    """The projection with the display that the configuration asks for."""
-    from drr.display.window import default_window
-
-    settled = dict(display)
-    invert = settled.pop("invert", None)
-    chosen: Any = projection.display
-    if settled:
-        curve = settled.setdefault("curve", "sigmoid")
-        chosen = replace(default_window(projection.line_integrals, curve=curve), **settled)
-    if invert is not None:
-        chosen = replace(chosen, invert=invert)
-    return replace(projection, display=chosen)
+        yield name, projection.displayed(c.display)
 
 
 def _images(projection: Projection, configuration: Configuration, mask: Volume | None) -> Images:

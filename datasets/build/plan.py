@@ -6,30 +6,30 @@ parts the same keys, wherever and however often it is carried out.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
 
 import drr
+from drr.checks import Recorded, did_you_mean
 from drr.datasets.privacy.identifying import identifying
 from drr.datasets.schema import SCHEMA_VERSION, DatasetError
 from drr.geometry.geometry import Geometry
 from drr.geometry.views import View, parse_view
-from drr.looks import attenuation_from_dict, check_look
+from drr.looks import attenuation_from_dict, find_look
 from drr.patient.plausible import check_accept
+from drr.physics.detector import Detector
+from drr.randomise.policy import Draw, Policy
 from drr.sharing import kept_property
 
 if TYPE_CHECKING:
     from drr.datasets.study import Cohort, Study
     from drr.physics.attenuation import Attenuation
     from drr.physics.beam import Beam
-    from drr.physics.detector import Detector
-    from drr.randomise.policy import Draw, Policy
 
 __all__ = ["QUANTITIES", "Configuration", "Plan", "public_metadata", "public_series"]
 
@@ -41,7 +41,7 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Configuration:
+class Configuration(Recorded):
     """What is made of every study.
 
     Parameters
@@ -82,6 +82,10 @@ class Configuration:
         For values that cannot be, by name.
     """
 
+    error = DatasetError
+    unknown_key = "a configuration has no key {key!r}{question}"
+    parts = {"detector": Detector, "policy": Policy}  # noqa: RUF012 - never changed
+
     views: tuple[str | View | Geometry, ...] = ("pa",)
     view_names: tuple[str, ...] = ()
     look: str = "film"
@@ -107,12 +111,12 @@ class Configuration:
         from drr.kernels.cpu.projection.labels import MAX_LABELS
         from drr.projector import choose_backend
 
-        check_look(self.look)
+        recipe = find_look(self.look).recipe
         given: Any = self.views  # one name alone is taken, too
         views = (given,) if isinstance(given, str) else tuple(given)
         if not views:
             raise DatasetError("no views were asked for; name at least one, such as 'pa'")
-        if self.look == "drr-rate":
+        if recipe:
             views = tuple(view.lower() if isinstance(view, str) else view for view in views)
             if wrong := [view for view in views if view not in _DRR_RATE_VIEWS]:
                 raise DatasetError(
@@ -122,7 +126,7 @@ class Configuration:
             views = tuple(
                 view if isinstance(view, Geometry) else parse_view(view) for view in views
             )
-        object.__setattr__(self, "views", views)
+        self._set(views=views)
         names = tuple(self.view_names) or tuple(map(_label, views, range(len(views))))
         for name in names:
             if not isinstance(name, str) or not re.fullmatch(r"[^/\0]+", name) or name[0] == ".":
@@ -131,21 +135,21 @@ class Configuration:
                 )
         if len(names) != len(views) or len(set(names)) < len(names):
             raise DatasetError(f"{len(views)} views need as many different names, got {names}")
-        object.__setattr__(self, "view_names", names)
+        self._set(view_names=names)
         # The one that runs, not `auto`: it belongs to what the images are.
-        object.__setattr__(self, "backend", choose_backend(self.backend))
-        object.__setattr__(self, "accept", check_accept(self.accept))
-        object.__setattr__(self, "display", dict(self.display))
+        self._set(backend=choose_backend(self.backend))
+        self._set(accept=check_accept(self.accept))
+        self._set(display=dict(self.display))
         if self.line_integrals not in QUANTITIES:
-            near = difflib.get_close_matches(str(self.line_integrals), QUANTITIES, n=1)
+            hint = did_you_mean(self.line_integrals, QUANTITIES)
             raise DatasetError(
                 f"line integrals cannot be stored as {self.line_integrals!r}"
-                f"{f', did you mean {near[0]!r}' if near else ''}; use one of "
+                f"{hint}; use one of "
                 f"{', '.join(QUANTITIES)}"
             )
         if self.line_integrals == "none" and not self.pictures:
             raise DatasetError("neither pictures nor line integrals would be stored; keep one")
-        object.__setattr__(self, "masks", tuple(self.masks))
+        self._set(masks=tuple(self.masks))
         if any(type(label) is not int or not 0 < label < MAX_LABELS for label in self.masks) or (
             len(set(self.masks)) < len(self.masks)
         ):
@@ -153,7 +157,7 @@ class Configuration:
                 f"masks are different labels of a segmentation from 1 to {MAX_LABELS - 1}, got "
                 f"{self.masks}"
             )
-        if self.masks and self.look == "drr-rate":
+        if self.masks and recipe:
             raise DatasetError("the look 'drr-rate' has no masks; choose another look")
         if type(self.compression) is not int or not 0 <= self.compression <= 9:
             raise DatasetError(f"compression is a level from 0 to 9, got {self.compression!r}")
@@ -170,19 +174,6 @@ class Configuration:
             return None
         return self.policy.draw(self.seed, _hash_number("draw", sample, view_name))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("attenuation", "detector", "policy"):
-            plain[name] = None if plain[name] is None else plain[name].to_dict()
-        plain["views"] = [view if isinstance(view, str) else view.to_dict() for view in self.views]
-        return plain | {
-            "view_names": list(self.view_names),
-            "accept": list(self.accept),
-            "display": dict(self.display),
-            "masks": list(self.masks),
-        }
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Configuration:
         """Inverse of `to_dict`.
@@ -192,12 +183,6 @@ class Configuration:
         DatasetError
             For a key that does not exist, with the nearest that does.
         """
-        names = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in names:
-                near = difflib.get_close_matches(str(key), names, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise DatasetError(f"a configuration has no key {key!r}{hint}")
         options = dict(values)
         options["views"] = tuple(_view_from(view) for view in options.get("views", ("pa",)))
         options["view_names"] = tuple(options.get("view_names", ()))
@@ -205,15 +190,7 @@ class Configuration:
         options["masks"] = tuple(options.get("masks", ()))
         if options.get("attenuation") is not None:
             options["attenuation"] = attenuation_from_dict(options["attenuation"])
-        if options.get("detector") is not None:
-            from drr.physics.detector import Detector
-
-            options["detector"] = Detector.from_dict(options["detector"])
-        if options.get("policy") is not None:
-            from drr.randomise.policy import Policy
-
-            options["policy"] = Policy.from_dict(options["policy"])
-        return cls(**options)
+        return super().from_dict(options)
 
 
 @dataclass(frozen=True, kw_only=True)

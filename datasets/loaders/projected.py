@@ -17,7 +17,7 @@ from drr.datasets.loaders.store import PreparedStore
 from drr.datasets.schema import DatasetError
 from drr.errors import GeometryError, ProjectionError
 from drr.geometry.views import View, parse_view
-from drr.looks import check_look
+from drr.looks import find_look
 from drr.projector import choose_backend, project
 from drr.randomise.policy import Draw, Policy
 from drr.randomise.policy import policy as find_policy
@@ -103,8 +103,7 @@ class ProjectedDRRs(Samples):
             raise DatasetError("no views were asked for; name at least one, such as 'pa'")
         rows, columns = (int(count) for count in shape)
         self.views = tuple(replace(parse_view(view), shape=(rows, columns)) for view in wanted)
-        check_look(look)
-        if look == "drr-rate":
+        if find_look(look).recipe:
             raise ProjectionError(
                 "the look 'drr-rate' is made of scans as they are read, not of prepared ones; "
                 "build a data set with it and use StoredDRRs"

@@ -8,13 +8,13 @@ hands out, so that workers know the epoch however long they live.
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import did_you_mean
 from drr.datasets.labels import remap, with_nan
 from drr.datasets.schema import DatasetError
 from drr.datasets.splits import check_leakage
@@ -251,8 +251,7 @@ def chosen_labels(
         wanted = (wanted,)
     for name in wanted:
         if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f", did you mean {near[0]!r}" if near else ""
+            hint = did_you_mean(name, names)
             have = f"; there are {', '.join(names)}" if names else "; there are none"
             raise DatasetError(f"{place}: there is no label {name!r}{hint}{have}")
     if not wanted or len(set(wanted)) < len(wanted):

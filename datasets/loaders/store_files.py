@@ -6,13 +6,14 @@ import io
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import Plain
 from drr.datasets.schema import DatasetError
 from drr.datasets.study import Study
 from drr.errors import DocumentError, DRRError, printable
@@ -53,7 +54,7 @@ _INDEX_KEYS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(Plain):
     """One prepared scan.
 
     Parameters
@@ -88,10 +89,6 @@ class Entry:
     mask_affine: tuple[tuple[float, ...], ...] | None
     files: Mapping[str, tuple[int, str]]
     notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Entry:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import did_you_mean
 from drr.datasets.hdf5 import DAMAGED, open_again, open_dataset, reading
 from drr.datasets.loaders.samples import Samples, Transform, chosen_labels, in_split
 from drr.datasets.schema import IMAGES, DatasetError, dequantise
@@ -188,7 +188,6 @@ def _view(file: h5py.File, wanted: str | None, path: Path) -> str:
             raise DatasetError(f"{path}: has the views {', '.join(names)}; choose one with view=")
         return names[0]
     if wanted not in names:
-        near = difflib.get_close_matches(str(wanted), names, n=1)
-        hint = f", did you mean {near[0]!r}" if near else ""
+        hint = did_you_mean(wanted, names)
         raise DatasetError(f"{path}: there is no view {wanted!r}{hint}; it has {', '.join(names)}")
     return wanted

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from drr.checks import whole
 from drr.datasets.labels import CT_RATE_LABELS
-from drr.datasets.phantom.findings import Finding, draw
+from drr.datasets.phantom.finding import Finding, draw
 from drr.datasets.phantom.nifti import nifti_bytes
 from drr.datasets.phantom.thorax import thorax
 from drr.datasets.sources.ctrate import SYNTHETIC
@@ -112,11 +113,9 @@ def plan_scans(count: int, *, seed: int = 0, bad: int | None = None) -> tuple[Sc
     """
     if type(count) is not int or not 1 <= count <= 100_000:
         raise CohortError(f"a cohort has from 1 to 100000 scans, not {count!r}")
-    if type(seed) is not int or seed < 0:
-        raise CohortError(f"seed must be a whole number, zero or more, not {seed!r}")
+    whole("seed", seed, error=CohortError)
     bad = min(3, count // 4) if bad is None else bad
-    if type(bad) is not int or not 0 <= bad <= count:
-        raise CohortError(f"bad must be a number of scans from 0 to {count}, not {bad!r}")
+    whole("bad", bad, error=CohortError, most=count)
     scans: list[Scan] = []
     valid = round(count * VALID_SHARE)
     for split, wanted in (("train", count - valid), ("valid", valid)):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from drr.datasets.phantom.anatomy import Anatomy
+from drr.datasets.phantom.finding import Finding
 from drr.datasets.phantom.organs import AORTA, HEART, STOMACH
 from drr.datasets.phantom.paint import ELLIPSOID, TUBE, WIDTH, Rows, ellipsoid, smooth_path
-
-if TYPE_CHECKING:
-    from drr.datasets.phantom.findings import Finding
 
 __all__ = ["solids"]
 

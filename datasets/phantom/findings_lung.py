@@ -9,21 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.datasets.phantom.anatomy import BRONCHUS_HU, Anatomy
+from drr.datasets.phantom.finding import Finding
 from drr.datasets.phantom.outlines import CAGE, CAGE_EXPONENT, diaphragm
 from drr.datasets.phantom.paint import WIDTH, Grid, Rows, ellipsoid, tube
 from drr.datasets.phantom.torso import Torso
 from drr.datasets.phantom.vessels import vessels
 from drr.kernels.cpu.compiler.jit import jit
 from drr.sharing import kept_property
-
-if TYPE_CHECKING:
-    from drr.datasets.phantom.findings import Finding
 
 __all__ = ["CHANGES", "SOLIDS", "LungChange", "Points", "changes", "nodule_sizes", "solids"]
 

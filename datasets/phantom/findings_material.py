@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from drr.datasets.phantom.finding import Finding
 from drr.datasets.phantom.outlines import BODY, BODY_EXPONENT
 from drr.datasets.phantom.paint import Rows, ellipsoid, smooth_path, tube
 from drr.datasets.phantom.torso import Torso
-
-if TYPE_CHECKING:
-    from drr.datasets.phantom.findings import Finding
 
 __all__ = ["KINDS", "kind_of", "material"]
 

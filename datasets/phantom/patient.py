@@ -7,17 +7,18 @@ from typing import Literal
 
 import numpy as np
 
+from drr.checks import Recorded, choice
 from drr.datasets.phantom.paint import Rows
 from drr.errors import VolumeError
 
-__all__ = ["Patient", "arms", "breasts", "check_range", "is_whole"]
+__all__ = ["Patient", "arms", "breasts", "check_range"]
 
 # The anatomy is laid out for this height.
 REFERENCE_HEIGHT = 172.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patient:
+class Patient(Recorded):
     """Who lies in the scanner.
 
     Parameters
@@ -36,6 +37,9 @@ class Patient:
         Whether the scanner's couch lies under the back.
     """
 
+    error = VolumeError
+    unknown_key = "phantom: no such option {key!r}{near}; there are {known}"
+
     sex: Literal["F", "M"] = "M"
     age: float = 50.0
     height: float | None = None
@@ -44,10 +48,8 @@ class Patient:
     couch: bool = False
 
     def __post_init__(self) -> None:
-        if self.sex not in ("F", "M"):
-            raise VolumeError(f"phantom: sex must be 'F' or 'M', not {self.sex!r}")
-        if self.arms not in ("up", "down", "none"):
-            raise VolumeError(f"phantom: arms must be 'up', 'down' or 'none', not {self.arms!r}")
+        choice("phantom: sex", self.sex, ("F", "M"), error=VolumeError)
+        choice("phantom: arms", self.arms, ("up", "down", "none"), error=VolumeError)
         check_range("age", self.age, 18, 100, "years")
         check_range("bmi", self.bmi, 16, 45, "kg/m^2")
         if self.height is not None:
@@ -92,11 +94,6 @@ def breasts(who: Patient, rng: np.random.Generator) -> Rows:
             for side in (-1, 1)
         ]
     )  # fmt: skip
-
-
-def is_whole(value: object) -> bool:
-    """Whether a value is an integer, and not True or False."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def check_range(name: str, value: float, low: float, high: float, unit: str) -> None:

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import items, whole
 from drr.datasets.phantom import bones, organs, torso
 from drr.datasets.phantom.anatomy import FIELD, Anatomy, anatomy
-from drr.datasets.phantom.findings import Changes, Finding, changes
+from drr.datasets.phantom.finding import Finding
+from drr.datasets.phantom.findings import Changes, changes
 from drr.datasets.phantom.paint import Grid, Rows, paint
-from drr.datasets.phantom.patient import Patient, check_range, is_whole
+from drr.datasets.phantom.patient import Patient, check_range
 from drr.errors import VolumeError
 from drr.threads import available_cpus, run, split
 from drr.volume import Volume
@@ -67,7 +69,7 @@ def thorax(
     noise
         Standard deviation in HU.
     findings
-        What the patient has (`drr.datasets.phantom.findings.Finding`). The rest of the anatomy
+        What the patient has (`drr.datasets.phantom.finding.Finding`). The rest of the anatomy
         stays as it is without.
     **patient
         See `Patient`: `sex`, `age`, `height`, `bmi`, `arms`, `couch`.
@@ -110,15 +112,9 @@ def thorax_with_labels(
     **patient: Any,
 ) -> tuple[Volume, Volume]:
     """`thorax` and `thorax_labels` on one grid, painted once."""
-    unknown = set(patient) - set(Patient.__dataclass_fields__)
-    if unknown:
-        raise VolumeError(
-            f"phantom: no such option {sorted(unknown)[0]!r}; "
-            f"there are {', '.join(Patient.__dataclass_fields__)}"
-        )
+    Patient.check_keys(patient)
     who = Patient(**patient)
-    if not is_whole(seed) or seed < 0:
-        raise VolumeError(f"phantom: seed must be a whole number from 0 up, not {seed!r}")
+    whole("phantom: seed", seed, error=VolumeError)
     check_range("noise", noise, 0, 500, "HU")
 
     field = np.array(FIELD) + 2 * max(who.girth, 0.0) * np.array([1, 1, 0])
@@ -205,9 +201,9 @@ def _shape(
         counts = counts[::-1]
     else:
         counts = list(size) if isinstance(size, (list, tuple)) else [size] * 3
-    if len(counts) != 3 or not all(is_whole(n) for n in counts):
-        raise VolumeError(f"phantom: size must be one or three whole numbers, not {size!r}")
-    for n in counts:
+    wanted = "one or three whole numbers"
+    nz, ny, nx = items("phantom: size", counts, 3, error=VolumeError, wanted=wanted)
+    nz, ny, nx = (whole("phantom: size", n, error=VolumeError) for n in (nz, ny, nx))
+    for n in (nz, ny, nx):
         check_range("size", n, 16, 1024, "voxels")
-    nz, ny, nx = (int(n) for n in counts)
     return nz, ny, nx

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import shutil
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from drr.checks import did_you_mean
 from drr.cli.console import is_quiet, note, quiet_option
 from drr.cli.project import command as project_command
 from drr.cli.request import request_from_options
@@ -43,8 +43,7 @@ def _from_file(context: click.Context, _parameter: click.Parameter, path: str | 
     values = {}
     for key, value in _load(Path(path)).items():
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(key, known, question=True)
             raise ReadError(f"{path}: there is no option {key!r}{hint}")
         several = isinstance(value, list)
         parameter = next(p for p in context.command.params if p.name == known[key])
@@ -271,7 +270,7 @@ def _plan(cohort: Cohort, options: Mapping[str, Any]) -> Plan:
     taken = ("attenuation", "detector", "field", "method", "anti_aliasing")
     configuration = Configuration(
         views=request.views,
-        view_names=() if look == "drr-rate" else request.labels,
+        view_names=() if request.preparing is None else request.labels,
         look=look,
         **{name: request.projecting[name] for name in taken if name in request.projecting},
         backend=options["backend"],

@@ -28,7 +28,7 @@ from drr.errors import DRRError, ProjectionError, printable
 if TYPE_CHECKING:
     from drr.cli.inputs import CT
     from drr.patient.prepare import Prepared
-    from drr.projector import Projection
+    from drr.radiograph import Projection
     from drr.randomise.policy import Draw
     from drr.record import Record
     from drr.volume import Volume

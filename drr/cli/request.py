@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from drr.physics.attenuation import Attenuation
     from drr.physics.beam import Beam
     from drr.physics.detector import Detector
-    from drr.projector import Projection
+    from drr.radiograph import Projection
     from drr.randomise.policy import Draw, Policy
     from drr.record import Record
 
@@ -91,19 +91,9 @@ class Request:
 
     def displayed(self, projection: Projection) -> Projection:
         """The projection with the display that was asked for."""
-        from drr.display.window import default_window
-
         if self.record is not None:
             return replace(projection, display=self.record.display or projection.display)
-        settled = dict(self.display)
-        invert = settled.pop("invert", None)
-        display: Any = projection.display
-        if settled:
-            chosen = default_window(projection.line_integrals, curve=settled["curve"])
-            display = replace(chosen, **settled)
-        if invert is not None:
-            display = replace(display, invert=invert)
-        return replace(projection, display=display)
+        return projection.displayed(self.display)
 
 
 def request_from_options(options: Mapping[str, Any]) -> Request:
@@ -116,11 +106,10 @@ def request_from_options(options: Mapping[str, Any]) -> Request:
     click.UsageError
         For options that contradict each other.
     """
-    from drr.looks import check_look, find_look
+    from drr.looks import find_look
 
-    look = options["look"] or "film"
-    check_look(look)
-    if look == "drr-rate":
+    look = find_look(options["look"] or "film")
+    if look.recipe:
         return _published_recipe(options)
     overrides = {
         field: options[name] for name, field in _VIEW_OPTIONS.items() if options[name] is not None
@@ -146,13 +135,13 @@ def request_from_options(options: Mapping[str, Any]) -> Request:
         labels=tuple(labels),
         preparing={
             "clean": not options["no_clean"],
-            "beyond": find_look(look).beyond,
+            "beyond": look.beyond,
             "accept": options["accept"],
         },
         projecting={
-            "look": look,
+            "look": look.name,
             "attenuation": _attenuation(options),
-            "detector": _detector(options, find_look(look)),
+            "detector": _detector(options, look),
             "field": options["field"],
             "seed": options["seed"] or 0,
             "method": options["method"],

@@ -8,15 +8,15 @@ them, so that a recorded `Film` repeats a picture exactly.
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import Recorded, flag, number
 from drr.errors import DisplayError
 from drr.geometry.geometry import Geometry
 
@@ -52,7 +52,7 @@ _TOO_MUCH_GAIN = 9.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Film:
+class Film(Recorded):
     """A mapping from line integrals to the grey levels of a processed chest radiograph.
 
     Line integrals are scaled to x = (value - black) / (white - black). Faint detail of x is
@@ -86,6 +86,8 @@ class Film:
         For levels, gains or a curve that cannot make a picture.
     """
 
+    error = DisplayError
+
     black: float
     white: float
     slope: float = 9.0
@@ -98,7 +100,7 @@ class Film:
 
     def __post_init__(self) -> None:
         for field in ("black", "white", "slope", "middle", "brightest", "knee", "pixel_pitch"):
-            object.__setattr__(self, field, _number(field, getattr(self, field)))
+            self._set(**{field: _number(field, getattr(self, field))})
         if self.white - self.black < 1e-3:
             raise DisplayError(
                 f"white must be above black, got black={self.black:g} and white={self.white:g}; "
@@ -124,9 +126,8 @@ class Film:
                 f"gains must be up to {_MOST_BANDS} numbers from 0 to below {_TOO_MUCH_GAIN:g} "
                 f"(more would reverse shades of grey), got {gains}"
             )
-        object.__setattr__(self, "gains", gains)
-        if not isinstance(self.invert, bool):
-            raise DisplayError(f"invert must be True or False, got {self.invert!r}")
+        self._set(gains=gains)
+        flag("invert", self.invert, error=DisplayError)
 
     def apply(
         self, line_integrals: NDArray[np.floating], *, threads: int | None = None
@@ -172,25 +173,6 @@ class Film:
         """Grey of a wide, even area of this line integral, from 0 to 1."""
         x = np.array([(level - self.black) / (self.white - self.black)], np.float32)
         return float(self._curve(x)[0])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, for JSON."""
-        return {**asdict(self), "gains": list(self.gains)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Film:
-        """Inverse of `to_dict`; unknown and missing keys are refused by name."""
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                raise DisplayError(
-                    f"unknown film key {key!r}{f', did you mean {near[0]!r}' if near else ''}; "
-                    f"keys are {', '.join(known)}"
-                )
-        if missing := [key for key in ("black", "white") if key not in values]:
-            raise DisplayError(f"the film lacks {missing[0]!r}; add it")
-        return cls(**values)
 
     def _curve(self, x: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float32]:
         """Characteristic curve of normalised x; overwrites `x`."""
@@ -354,15 +336,8 @@ def _level(
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool | np.bool_ | str) or value is None:
-        raise DisplayError(f"{name} of a film must be a number, got {value!r}")
-    try:
-        number = float(value) + 0.0
-    except (TypeError, ValueError, OverflowError):
-        raise DisplayError(f"{name} of a film must be a number, got {value!r}") from None
-    if not math.isfinite(number):
-        raise DisplayError(f"{name} of a film must be finite, got {number}")
-    return number
+    name = f"{name} of a film"
+    return number(name, value, error=DisplayError, wanted="a number", finite="finite")
 
 
 def _sigmoid(x: float) -> float:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import Recorded, choice
 from drr.errors import DisplayError
 
 __all__ = ["Window", "default_window"]
@@ -18,7 +18,7 @@ Curve = Literal["linear", "sigmoid"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
+class Window(Recorded):
     """Window centre and width in line-integral units, and the curve between black and white.
 
     The curves are DICOM's VOI LUT functions (PS3.3 C.11.2.1.3): `linear` is LINEAR_EXACT, black
@@ -35,6 +35,8 @@ class Window:
         Bone black instead of bright (the polarity of a MONOCHROME1 film).
     """
 
+    error = DisplayError
+
     center: float
     width: float
     curve: Curve = "sigmoid"
@@ -50,10 +52,8 @@ class Window:
                 f"a window needs a finite centre and a width above zero, got center="
                 f"{self.center!r}, width={self.width!r}; chest line integrals run from 0 to about 8"
             )
-        if self.curve not in ("linear", "sigmoid"):
-            raise DisplayError(f"curve must be 'linear' or 'sigmoid', got {self.curve!r}")
-        object.__setattr__(self, "center", center)
-        object.__setattr__(self, "width", width)
+        choice("curve", self.curve, ("linear", "sigmoid"), error=DisplayError)
+        self._set(center=center, width=width)
 
     def apply(self, line_integrals: NDArray[np.floating]) -> NDArray[np.float32]:
         """Grey levels from 0 (black) to 1 (white), float32, same shape."""
@@ -63,16 +63,6 @@ class Window:
         else:
             grey = 1 / (1 + np.exp(np.clip(-4 * x, -60, 60)))
         return np.asarray(1 - grey if self.invert else grey, dtype=np.float32)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Window:
-        """Inverse of `to_dict`; unknown keys are refused by name."""
-        if unknown := set(values) - set(cls.__dataclass_fields__):
-            raise DisplayError(f"unknown window key {sorted(unknown)[0]!r}")
-        return cls(**values)
 
 
 def default_window(line_integrals: NDArray[np.floating], *, curve: Curve = "sigmoid") -> Window:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drr.checks import Plain, whole
 from drr.evaluate.metrics import EvaluationError
 
 __all__ = ["Bootstrap", "Estimate", "patient_codes"]
@@ -26,19 +26,12 @@ BLOCK = 1 << 17
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class Estimate(Plain):
     """A figure and its interval; NaN where there is none."""
 
     value: float
     low: float = math.nan
     high: float = math.nan
-
-    def to_dict(self) -> dict[str, float | None]:
-        """For JSON, which has no NaN: null."""
-        return {
-            key: value if math.isfinite(value := getattr(self, key)) else None
-            for key in ("value", "low", "high")
-        }
 
     def __str__(self) -> str:
         if not math.isfinite(self.value):
@@ -49,7 +42,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bootstrap:
+class Bootstrap(Plain):
     """How intervals are made.
 
     Parameters
@@ -78,8 +71,7 @@ class Bootstrap:
             )
         if not 0.5 <= self.level < 1:
             raise EvaluationError(f"level must be at least 0.5 and below 1, got {self.level!r}")
-        if type(self.seed) is not int or self.seed < 0:
-            raise EvaluationError(f"seed must be a whole number, zero or more, got {self.seed!r}")
+        whole("seed", self.seed, error=EvaluationError)
 
     def resample(
         self,
@@ -136,10 +128,6 @@ class Bootstrap:
         tail = (1 - self.level) / 2
         low, high = np.quantile(values, [tail, 1 - tail])
         return Estimate(value=float(value), low=float(low), high=float(high))
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"draws": self.draws, "level": self.level, "seed": self.seed}
 
 
 def patient_codes(patients: ArrayLike) -> NDArray[np.intp]:

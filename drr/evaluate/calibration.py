@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drr.checks import Plain
 from drr.evaluate.metrics import EvaluationError
 
 __all__ = ["Calibration", "ReliabilityBin", "calibrate"]
@@ -18,7 +18,7 @@ EDGE = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReliabilityBin:
+class ReliabilityBin(Plain):
     """Samples of neighbouring probabilities.
 
     Parameters
@@ -37,7 +37,7 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class Calibration(Plain):
     """Calibration of one finding.
 
     Parameters
@@ -66,14 +66,6 @@ class Calibration:
     slope: float
     intercept: float
     bins: tuple[ReliabilityBin, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; NaN becomes null."""
-        values = asdict(self) | {"bins": [asdict(part) for part in self.bins]}
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in values.items()
-        }
 
 
 def calibrate(truth: ArrayLike, probabilities: ArrayLike, *, bins: int = 10) -> Calibration:

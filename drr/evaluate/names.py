@@ -6,10 +6,10 @@ where `drr.datasets.labels` says so; what has no counterpart is left out, never 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from drr import checks
 from drr.datasets.labels import (
     CHEXPERT_LABELS,
     CT_RATE_LABELS,
@@ -73,9 +73,9 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """`; did you mean 'x'?` or, where nothing is near, the first of what there is."""
     there = list(words)
     spelled = {plain(name): name for name in there}
-    near = difflib.get_close_matches(plain(word), list(spelled), n=1)
+    near = checks.nearest(plain(word), spelled)
     if near:
-        return f"; did you mean {spelled[near[0]]!r}?"
+        return f"; did you mean {spelled[near]!r}?"
     more = f" and {len(there) - 20} more" if len(there) > 20 else ""
     return f"; there is {', '.join(map(repr, there[:20]))}{more}"
 

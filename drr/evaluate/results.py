@@ -1,12 +1,11 @@
-"""What an evaluation found, as plain data: `to_dict` for JSON, NaN as null."""
+"""What an evaluation found, as plain data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
+from drr.checks import Plain
 from drr.evaluate.bootstrap import Bootstrap, Estimate
 from drr.evaluate.calibration import Calibration
 from drr.evaluate.thresholds import OperatingPoint
@@ -14,26 +13,8 @@ from drr.evaluate.thresholds import OperatingPoint
 __all__ = ["ClassResult", "Comparison", "Difference", "Evaluation", "Group"]
 
 
-class _Plain:
-    """Plain values of a dataclass, and of those within it."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; NaN becomes null."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "to_dict"):
-        return value.to_dict()
-    if isinstance(value, (tuple, list)):
-        return [_plain(part) for part in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 @dataclass(frozen=True, kw_only=True)
-class ClassResult(_Plain):
+class ClassResult(Plain):
     """One finding.
 
     Parameters
@@ -79,7 +60,7 @@ class ClassResult(_Plain):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group(_Plain):
+class Group(Plain):
     """One subgroup of the samples.
 
     Parameters
@@ -104,7 +85,7 @@ class Group(_Plain):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference(_Plain):
+class Difference(Plain):
     """Two models on one finding, first less second; or, with the label `macro`, on all.
 
     Parameters
@@ -136,7 +117,7 @@ class Difference(_Plain):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(_Plain):
+class Comparison(Plain):
     """Two models on the samples and findings that both predict.
 
     Parameters
@@ -163,7 +144,7 @@ class Comparison(_Plain):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation(_Plain):
+class Evaluation(Plain):
     """A model on a set of samples.
 
     Parameters

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from drr.checks import Plain
 from drr.evaluate.bootstrap import Bootstrap, Estimate
 from drr.evaluate.metrics import EvaluationError, rank
 
@@ -28,7 +29,7 @@ RULES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class OperatingPoint:
+class OperatingPoint(Plain):
     """Calling the finding at or above one score.
 
     Parameters
@@ -53,12 +54,6 @@ class OperatingPoint:
     specificity: Estimate
     precision: Estimate
     negative_predictive_value: Estimate
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; an infinite threshold becomes null."""
-        values = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        values["threshold"] = self.threshold if np.isfinite(self.threshold) else None
-        return {k: v.to_dict() if isinstance(v, Estimate) else v for k, v in values.items()}
 
 
 def parse_rule(rule: str) -> tuple[str, float]:

@@ -11,12 +11,13 @@ import math
 from collections.abc import Iterable
 from html import escape
 from itertools import product
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.geometry.geometry import Geometry
+if TYPE_CHECKING:
+    from drr.geometry.geometry import Geometry
 
 __all__ = ["draw_geometry"]
 

@@ -7,18 +7,18 @@ makes geometries from the names radiographers use.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import Recorded, items, text
 from drr.errors import GeometryError
+from drr.geometry.figure import draw_geometry
+from drr.kernels.rays import Rays, rays_in_voxels
 from drr.sharing import kept_property
-
-if TYPE_CHECKING:
-    from drr.kernels.rays import Rays
 
 __all__ = ["Geometry", "Vector", "project_point"]
 
@@ -29,7 +29,7 @@ _FARTHEST = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Geometry:
+class Geometry(Recorded):
     """Source, detector and pixels of one view; immutable, and `eval(repr(g)) == g`.
 
     Parameters
@@ -55,6 +55,8 @@ class Geometry:
         detector plane, rays that run along the detector.
     """
 
+    error = GeometryError
+
     source: Vector | None = None
     direction: Vector | None = None
     detector_center: Vector
@@ -72,10 +74,9 @@ class Geometry:
         for name in ("source", "direction", "detector_center", "u", "v"):
             value = getattr(self, name)
             if value is not None or name not in ("source", "direction"):
-                object.__setattr__(self, name, _vector(name, value))
-        object.__setattr__(self, "shape", _shape(self.shape))
-        if not isinstance(self.view_position, str):
-            raise GeometryError(f"view_position must be text, got {self.view_position!r}")
+                self._set(**{name: _vector(name, value)})
+        self._set(shape=check_shape("detector shape", self.shape))
+        text("view_position", self.view_position, error=GeometryError)
         area = float(np.linalg.norm(self.normal))
         if area < 1e-12 * max(1.0, self.column_pitch * self.row_pitch):
             raise GeometryError(
@@ -87,32 +88,13 @@ class Geometry:
             if length < 1e-12:
                 raise GeometryError("the beam direction (0, 0, 0) points nowhere")
             if abs(length - 1.0) > 1e-12:
-                x, y, z = (value / length for value in self.direction)
-                object.__setattr__(self, "direction", (x, y, z))
+                self._set(direction=tuple(value / length for value in self.direction))
         if abs(np.dot(self.central_ray, self.normal / area)) < 1e-3:
             raise GeometryError(
                 "the central ray runs along the detector instead of onto it: "
                 f"source-to-detector direction {self.central_ray.round(6).tolist()}, "
                 f"detector normal {(self.normal / area).round(6).tolist()}"
             )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Geometry:
-        """Inverse of `to_dict`; unknown and missing keys are refused by name."""
-        known = tuple(cls.__dataclass_fields__)
-        if unknown := sorted(set(values) - set(known)):
-            raise GeometryError(f"unknown geometry key {unknown[0]!r}; keys are {', '.join(known)}")
-        required = ("detector_center", "u", "v", "shape")
-        if missing := [key for key in required if key not in values]:
-            raise GeometryError(f"the geometry lacks {missing[0]!r}; add it")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, for JSON."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-        }
 
     @property
     def rows(self) -> int:
@@ -203,8 +185,6 @@ class Geometry:
         affine
             `(4, 4)` voxel index (x, y, z) to LPS mm.
         """
-        from drr.kernels.rays import rays_in_voxels
-
         return rays_in_voxels(
             source=self.source,
             direction=self.direction,
@@ -218,8 +198,6 @@ class Geometry:
     def svg(self, volume: Any = None) -> str:
         """SVG of the set-up from the front, the left side and the feet; see
         `drr.geometry.figure`."""
-        from drr.geometry.figure import draw_geometry
-
         return draw_geometry(self, volume)
 
     def _repr_svg_(self) -> str:
@@ -270,6 +248,12 @@ def project_point(geometry: Geometry, point: Sequence[float]) -> tuple[float, fl
     return float(down + (geometry.rows - 1) / 2), float(across + (geometry.columns - 1) / 2)
 
 
+def as_vector(values: NDArray[np.float64]) -> Vector:
+    """`(3,)` numbers as a tuple without negative zeros."""
+    x, y, z = (float(value) + 0.0 for value in values)
+    return x, y, z
+
+
 def _cross(first: Sequence[float], second: Sequence[float]) -> NDArray[np.float64]:
     """Written out: `np.cross` takes fifty times as long, and views are placed by the dozen."""
     (a, b, c), (d, e, f) = first, second
@@ -283,13 +267,15 @@ def _read_only(vector: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _vector(name: str, value: Any) -> Vector:
+    wanted = "three numbers in mm"
     try:
-        # Text has a length and digits, too: "123" must not become (1, 2, 3).
-        if isinstance(value, str) or any(isinstance(component, str) for component in value):
+        # Text has digits, too: ("1", "2", "3") must not become (1, 2, 3).
+        given = items(name, value, 3, error=GeometryError, wanted=wanted)
+        if any(isinstance(component, str) for component in given):
             raise TypeError
-        x, y, z = (float(component) for component in value)
+        x, y, z = (float(component) for component in given)
     except (TypeError, ValueError, OverflowError):
-        raise GeometryError(f"{name} must be three numbers in mm, got {value!r}") from None
+        raise GeometryError(f"{name} must be {wanted}, got {value!r}") from None
     if not all(map(math.isfinite, (x, y, z))):
         raise GeometryError(f"{name} must be finite, got {value!r}")
     if max(abs(x), abs(y), abs(z)) > _FARTHEST:
@@ -299,12 +285,13 @@ def _vector(name: str, value: Any) -> Vector:
     return x, y, z
 
 
-def _shape(value: Any) -> tuple[int, int]:
+def check_shape(name: str, value: Any) -> tuple[int, int]:
+    """Rows and columns: two whole numbers above zero, of whatever type."""
     try:
         rows, columns = (int(n) for n in value)
         exact = (rows, columns) == tuple(value)
     except (TypeError, ValueError, OverflowError):
         exact = False
     if not exact or rows < 1 or columns < 1:
-        raise GeometryError(f"detector shape must be two whole numbers above zero, got {value!r}")
+        raise GeometryError(f"{name} must be two whole numbers above zero, got {value!r}")
     return rows, columns

@@ -6,19 +6,17 @@ the `Geometry` that kernels work with. The conventions are tabled in docs/conven
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from numbers import Real
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from drr.checks import Recorded, choice, did_you_mean, items, number, text
 from drr.errors import GeometryError
-from drr.geometry.geometry import Geometry, Vector
+from drr.geometry.geometry import Geometry, Vector, as_vector
 from drr.geometry.placement import Body, check_geometry
 from drr.sharing import kept_property
 
@@ -55,7 +53,7 @@ VIEW_NAMES: tuple[str, ...] = tuple(_NAMED)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class View:
+class View(Recorded):
     """How a radiograph is taken: immutable, and `eval(repr(view)) == view`.
 
     Usually made by `parse_view("pa")`. Angles are degrees, lengths mm.
@@ -97,6 +95,9 @@ class View:
         detector that is not beyond the isocentre.
     """
 
+    error = GeometryError
+    unknown_key = "a view has no option {key!r}{near}; options are {known}"
+
     name: str = ""
     primary_angle: float = 0.0
     secondary_angle: float = 0.0
@@ -110,35 +111,31 @@ class View:
     offset: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise GeometryError(f"a view's name must be text, got {self.name!r}")
+        text("a view's name", self.name, error=GeometryError)
         for angle in ("primary_angle", "secondary_angle", "detector_rotation"):
             value = _number(angle, getattr(self, angle), "degrees")
             if abs(value) > 360:
                 raise GeometryError(f"{angle} must be within -360 and 360 degrees, got {value:g}")
-            object.__setattr__(self, angle, value)
+            self._set(**{angle: value})
         distance: Any = self.source_to_detector_distance
         if not (isinstance(distance, float | np.floating) and distance == math.inf):
             distance = _above_zero("source_to_detector_distance", distance)
-        object.__setattr__(self, "source_to_detector_distance", float(distance))
+        self._set(source_to_detector_distance=float(distance))
         if (air_gap := _number("air_gap", self.air_gap, "mm")) < 0:
             raise GeometryError(
                 f"air_gap must not be negative, got {air_gap:g} mm: the detector would lie "
                 "inside the body"
             )
-        object.__setattr__(self, "air_gap", air_gap)
+        self._set(air_gap=air_gap)
         height, width = _pair("detector_size", self.detector_size, "height and width")
-        size = _above_zero("detector_size", height), _above_zero("detector_size", width)
-        object.__setattr__(self, "detector_size", size)
         rows, columns = _pair("shape", self.shape, "rows and columns")
-        object.__setattr__(self, "shape", (_count(rows), _count(columns)))
         across, down = _pair("offset", self.offset, "mm along rows and columns")
-        offset = _number("offset", across, "mm"), _number("offset", down, "mm")
-        object.__setattr__(self, "offset", offset)
-        if self.viewed_from not in ("detector", "tube"):
-            raise GeometryError(
-                f"viewed_from must be 'detector' or 'tube', got {self.viewed_from!r}"
-            )
+        self._set(
+            detector_size=tuple(_above_zero("detector_size", size) for size in (height, width)),
+            shape=(_count(rows), _count(columns)),
+            offset=(_number("offset", across, "mm"), _number("offset", down, "mm")),
+        )
+        choice("viewed_from", self.viewed_from, ("detector", "tube"), error=GeometryError)
         self._check_isocenter()
         self._check_name()
 
@@ -157,7 +154,7 @@ class View:
                 f"{isocenter:g} mm must be less than source_to_detector_distance "
                 f"{self.source_to_detector_distance:g} mm"
             )
-        object.__setattr__(self, "source_to_isocenter_distance", isocenter)
+        self._set(source_to_isocenter_distance=isocenter)
 
     def _check_name(self) -> None:
         # View(name="ll") alone would be a PA called ll.
@@ -172,20 +169,12 @@ class View:
                 f"parse_view({self.name!r}) or another name"
             )
 
-    def __repr__(self) -> str:
-        changed = [
-            f"{f.name}={_literal(value)}"
-            for f in fields(self)
-            if (value := getattr(self, f.name)) != f.default
-        ]
-        return f"View({', '.join(changed)})"
-
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, text and lists, for JSON; an infinite distance is the text `inf`."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = super().to_dict()
         if self.source_to_detector_distance == math.inf:
             values["source_to_detector_distance"] = "inf"
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> View:
@@ -193,7 +182,7 @@ class View:
         options = dict(values)
         if options.get("source_to_detector_distance") == "inf":
             options["source_to_detector_distance"] = math.inf
-        return cls(**_known_options(options))
+        return super().from_dict(options)
 
     @property
     def label(self) -> str:
@@ -226,7 +215,7 @@ class View:
             across = -across
         sin_r, cos_r = _sin_cos(self.detector_rotation)
         across, down = cos_r * across + sin_r * down, cos_r * down - sin_r * across
-        return _vector(beam), _vector(across), _vector(down)
+        return as_vector(beam), as_vector(across), as_vector(down)
 
     def place(self, body: Body) -> Geometry:
         """Lay the view against a patient.
@@ -249,11 +238,13 @@ class View:
         center = aim + depth * beam
         parallel = self.source_to_detector_distance == math.inf
         geometry = Geometry(
-            source=None if parallel else _vector(center - self.source_to_detector_distance * beam),
-            direction=_vector(beam) if parallel else None,
-            detector_center=_vector(center),
-            u=_vector(across * (self.detector_size[1] / self.shape[1])),
-            v=_vector(down * (self.detector_size[0] / self.shape[0])),
+            source=None
+            if parallel
+            else as_vector(center - self.source_to_detector_distance * beam),
+            direction=as_vector(beam) if parallel else None,
+            detector_center=as_vector(center),
+            u=as_vector(across * (self.detector_size[1] / self.shape[1])),
+            v=as_vector(down * (self.detector_size[0] / self.shape[0])),
             shape=self.shape,
             view_position=self.view_position,
         )
@@ -286,11 +277,11 @@ def parse_view(view: str | View, **overrides: Any) -> View:
             f"a view is a name ({', '.join(VIEW_NAMES)}), angles such as '30,15' or a View; "
             f"got {view!r}"
         )
-    options = _known_options(overrides)
-    angles = {"primary_angle", "secondary_angle"} & set(options)
-    if any(options[angle] != getattr(base, angle) for angle in angles):
-        options = {"name": "", **options}
-    return replace(base, **options)
+    View.check_keys(overrides)
+    angles = {"primary_angle", "secondary_angle"} & set(overrides)
+    if any(overrides[angle] != getattr(base, angle) for angle in angles):
+        overrides = {"name": "", **overrides}
+    return replace(base, **overrides)
 
 
 def _parse_text(text: str) -> View:
@@ -312,9 +303,8 @@ def _parse_text(text: str) -> View:
             f"{text!r} does not say which side: use 'll' (left side against the detector, the "
             "usual lateral) or 'rl'"
         )
-    near = difflib.get_close_matches(name, VIEW_NAMES, n=1)
     raise GeometryError(
-        f"there is no view {text!r}{f', did you mean {near[0]!r}' if near else ''}; views are "
+        f"there is no view {text!r}{did_you_mean(name, VIEW_NAMES)}; views are "
         f"{', '.join(VIEW_NAMES)}, obliques with an angle ('lao30') or angles ('30,15')"
     )
 
@@ -335,48 +325,29 @@ def _named_options(name: str) -> dict[str, Any] | None:
     return {**_NAMED[kind], "primary_angle": primary if kind.startswith("l") else -primary}
 
 
-def _known_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    known = [f.name for f in fields(View)]
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            raise GeometryError(
-                f"a view has no option {name!r}{f', did you mean {near[0]!r}' if near else ''}; "
-                f"options are {', '.join(known)}"
-            )
-    return dict(options)
-
-
 def _number(name: str, value: Any, unit: str) -> float:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise GeometryError(f"{name} must be a number ({unit}), got {value!r}")
-    try:
-        number = float(value) + 0.0  # no negative zeros in records
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise GeometryError(f"{name} must be finite ({unit}), got {value!r}")
-    return number
+    wanted, finite = f"a number ({unit})", f"finite ({unit})"
+    return number(name, value, error=GeometryError, wanted=wanted, finite=finite)
 
 
 def _above_zero(name: str, value: Any) -> float:
-    number = _number(name, value, "mm")
-    if number <= 0:
-        raise GeometryError(f"{name} must be above zero, got {number:g} mm")
-    return number
+    result = _number(name, value, "mm")
+    if result <= 0:
+        raise GeometryError(f"{name} must be above zero, got {result:g} mm")
+    return result
 
 
 def _count(value: Any) -> int:
-    number = _number("shape", value, "pixels")
-    if number < 1 or number != int(number):
+    result = _number("shape", value, "pixels")
+    if result < 1 or result != int(result):
         raise GeometryError(f"shape must be whole numbers above zero, got {value!r}")
-    return int(number)
+    return int(result)
 
 
 def _pair(name: str, value: Any, meaning: str) -> tuple[Any, Any]:
-    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or len(value) != 2:
-        raise GeometryError(f"{name} must be two numbers ({meaning}), got {value!r}")
-    return value[0], value[1]
+    wanted = f"two numbers ({meaning})"
+    first, second = items(name, value, 2, error=GeometryError, wanted=wanted)
+    return first, second
 
 
 def _sin_cos(degrees: float) -> tuple[float, float]:
@@ -386,12 +357,3 @@ def _sin_cos(degrees: float) -> tuple[float, float]:
         return ((0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0))[int(quarters) % 4]
     radians = math.radians(degrees)
     return math.sin(radians), math.cos(radians)
-
-
-def _vector(values: NDArray[np.float64]) -> Vector:
-    x, y, z = (float(value) + 0.0 for value in values)
-    return x, y, z
-
-
-def _literal(value: Any) -> str:
-    return "float('inf')" if value == math.inf else repr(value)

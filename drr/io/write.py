@@ -17,8 +17,8 @@ from drr.io import grid, picture
 from drr.record import build_record, dump_record, unlinked
 
 if TYPE_CHECKING:
-    from drr.looks import Display
-    from drr.projector import Projection
+    from drr.display.protocol import Display
+    from drr.radiograph import Projection
 
 __all__ = ["FORMATS", "check_sides", "write"]
 
@@ -237,7 +237,7 @@ def _stem(path: Path) -> str:
 
 
 def _check_types(path: Path, projection: object, display: object) -> None:
-    from drr.projector import Projection
+    from drr.radiograph import Projection
 
     if not isinstance(projection, Projection):
         raise WriteError(

@@ -6,17 +6,16 @@ that a field with a radiographer's margins and divergent rays ends nowhere in em
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import Recorded, within
 from drr.errors import VolumeError
 from drr.kernels.cpu.body.continuation import blend_slices, blur_inside, mean_slice
 from drr.kernels.cpu.body.cut import kept_box
@@ -72,7 +71,7 @@ CONTINUATION_PARAMETERS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extension:
+class Extension(Recorded):
     """How far a scan is continued: immutable, and `eval(repr(extension)) == extension`.
 
     Parameters
@@ -89,30 +88,19 @@ class Extension:
         For a length that is not a number from 0 to 400 mm, or sides that are not True or False.
     """
 
+    error = VolumeError
+    unknown_key = "extension: unknown key {key!r}{question}"
+
     superior_mm: float = 0.0
     inferior_mm: float = 0.0
     sides: bool = False
 
     def __post_init__(self) -> None:
         for name in ("superior_mm", "inferior_mm"):
-            object.__setattr__(self, name, _length(name, getattr(self, name)))
+            self._set(**{name: _length(name, getattr(self, name))})
         if not isinstance(self.sides, bool | np.bool_):
             raise VolumeError(f"extension: sides must be True or False, not {self.sides!r}")
-        object.__setattr__(self, "sides", bool(self.sides))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Extension:
-        """Inverse of `to_dict`; unknown keys are refused by name, missing ones are defaults."""
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
-                raise VolumeError(f"extension: unknown key {key!r}; did you mean {near!r}?")
-        return cls(**values)
+        self._set(sides=bool(self.sides))
 
     def __bool__(self) -> bool:
         return self.sides or self.superior_mm > 0 or self.inferior_mm > 0
@@ -404,8 +392,5 @@ def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _length(name: str, value: Any) -> float:
     longest = EXTENSION_PARAMETERS["longest_mm"]
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= longest:
-        raise VolumeError(
-            f"extension: {name} must be a length from 0 to {longest:g} mm, not {value!r}"
-        )
-    return float(value)
+    wanted = f"a length from 0 to {longest:g} mm"
+    return within(f"extension: {name}", value, 0, longest, error=VolumeError, wanted=wanted)

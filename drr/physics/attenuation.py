@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drr.errors import ProjectionError
+from drr.physics.materials import Material, calibrate, check_energy
 from drr.sharing import kept_property
 
 if TYPE_CHECKING:
@@ -82,6 +83,15 @@ class Attenuation:
         last = (self.mu[-1] - self.mu[-2]) / (self.hu[-1] - self.hu[-2])
         beyond = np.maximum(hu - self.hu[-1], 0.0) * last
         return np.asarray(np.interp(hu, self.hu, self.mu) + beyond)
+
+    @property
+    def channels(self) -> tuple[Attenuation, ...]:
+        """What the kernels project, as a `Beam` has it: the attenuation itself."""
+        return (self,)
+
+    def line_integrals(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The one of `(1, rows, columns)` images of `channels`, dimensionless."""
+        return images[0]
 
     @kept_property
     def mapping(self) -> Mapping:
@@ -155,8 +165,6 @@ def tissue(
     BeamError
         For energies out of these ranges.
     """
-    from drr.physics.materials import Material, calibrate, check_energy
-
     energy = check_energy(energy_kev)
     hu, densities = calibrate(ct_energy_kev=ct_energy_kev, fat=fat)
     pure = {name: float(Material(name=name).attenuation(energy)) for name in densities}

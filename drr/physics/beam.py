@@ -12,18 +12,16 @@ Macovski, Phys. Med. Biol. 21 (1976) 733).
 
 from __future__ import annotations
 
-import difflib
 import itertools
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import Recorded
 from drr.errors import BeamError
 from drr.physics.attenuation import Attenuation
-from drr.physics.materials import ADIPOSE, CT_ENERGY_KEV, WATER, Material, calibrate, number
+from drr.physics.materials import ADIPOSE, CT_ENERGY_KEV, WATER, Material, calibrate, check_quantity
 from drr.physics.spectrum import CHEST_FILTRATION, Filtration, Spectrum, absorbed_energy
 from drr.sharing import kept_property
 
@@ -41,7 +39,7 @@ _CHEST_MM = 200.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beam:
+class Beam(Recorded):
     """Tube, filters, scintillator, and the materials told apart. `eval(repr(b)) == b`.
 
     Parameters
@@ -64,6 +62,9 @@ class Beam:
         For values outside the tables and materials that are not in them.
     """
 
+    error = BeamError
+    unknown_key = "unknown beam key {key!r}{question}"
+
     kvp: float = 120.0
     filtration: Filtration = CHEST_FILTRATION
     scintillator: str = "caesium iodide"
@@ -75,17 +76,15 @@ class Beam:
 
     def __post_init__(self) -> None:
         spectrum = Spectrum(kvp=self.kvp, filtration=self.filtration)
-        object.__setattr__(self, "kvp", spectrum.kvp)
-        object.__setattr__(self, "filtration", spectrum.filtration)
-        thickness = number("scintillator_mm", self.scintillator_mm, "mm", 0.01, 10.0)
-        object.__setattr__(self, "scintillator_mm", thickness)
+        self._set(kvp=spectrum.kvp, filtration=spectrum.filtration)
+        thickness = check_quantity("scintillator_mm", self.scintillator_mm, "mm", 0.01, 10.0)
+        self._set(scintillator_mm=thickness)
         Material(name=self.scintillator)
         self._calibration  # noqa: B018 - refuses what cannot be calibrated
         if self.contrast is not None:
             low, high = self.contrast
-            object.__setattr__(self, "contrast", (float(low), float(high)))
-        for name in ("ct_energy_kev", "metal_hu"):
-            object.__setattr__(self, name, float(getattr(self, name)))
+            self._set(contrast=(float(low), float(high)))
+        self._set(ct_energy_kev=float(self.ct_energy_kev), metal_hu=float(self.metal_hu))
 
     @kept_property
     def spectrum(self) -> Spectrum:
@@ -229,25 +228,6 @@ class Beam:
             metal=self.metal,
             metal_hu=self.metal_hu,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        values = asdict(self)
-        values["filtration"] = [list(pair) for pair in self.filtration]
-        values["contrast"] = None if self.contrast is None else list(self.contrast)
-        return values
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Beam:
-        """Inverse of `to_dict`; unknown keys are refused by name."""
-        known = list(cls.__dataclass_fields__)
-        for key in values:
-            if key not in known:
-                close = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise BeamError(
-                    f"unknown beam key {key!r}{hint}; a beam has the keys {', '.join(known)}"
-                )
-        return cls(**values)
 
 
 def _channel(name: str, hu: tuple[float, ...], values: tuple[float, ...]) -> Attenuation:

@@ -17,11 +17,12 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import whole
 from drr.errors import BeamError
 from drr.geometry.geometry import Geometry
 from drr.kernels.reference.blur import box_taps, gaussian_taps, lorentzian_taps
@@ -76,9 +77,9 @@ class Blur(Effect):
 
     def __post_init__(self) -> None:
         mtf = check_number("blur mtf", self.mtf, "", 0.001, 0.999)
-        self._set("mtf", mtf)
+        self._set(mtf=mtf)
         frequency = check_number("blur frequency", self.frequency, "cycles per mm", 0.01, 20)
-        self._set("frequency", frequency)
+        self._set(frequency=frequency)
         check_name("blur shape", self.shape, ("gaussian", "lorentzian"))
 
     @classmethod
@@ -164,7 +165,7 @@ class Detector(Effect):
         electronic noise without quanta to state it in.
     """
 
-    parts: ClassVar[dict[str, type[Effect]]] = {
+    parts = {  # noqa: RUF012 - never changed
         "scatter": Scatter,
         "grid": Grid,
         "blur": Blur,
@@ -201,14 +202,14 @@ class Detector(Effect):
         ):
             value = getattr(self, name)
             if value is not None:
-                self._set(name, check_number(name, value, unit, 0, high) or None)
+                self._set(**{name: check_number(name, value, unit, 0, high) or None})
         for name, unit, low, high in (
             ("fluence_per_air_kerma", "photons per mm^2 and microgray", 1e3, 1e5),
             ("detective_quantum_efficiency", "", 0.001, 1.0),
             ("object_distance", "mm", 0.0, 1e4),
             ("floor", "of the open field", 1e-12, 0.1),
         ):
-            self._set(name, check_number(name, getattr(self, name), unit, low, high))
+            self._set(**{name: check_number(name, getattr(self, name), unit, low, high)})
         if self.air_kerma and self.receptor_air_kerma:
             raise BeamError(
                 f"air_kerma={self.air_kerma:g} (open field) and receptor_air_kerma="
@@ -380,38 +381,36 @@ def parse_detector(name: str) -> Detector:
     return DETECTORS[check_name("detector", name, tuple(DETECTORS))]
 
 
+_FLAT_PANEL = Detector(
+    scatter=Scatter(),
+    grid=Grid(ratio=12),
+    receptor_air_kerma=2.5,
+    detective_quantum_efficiency=0.65,
+    electronic_noise=4.0,
+    element_pitch=0.148,
+    focal_spot=1.2,
+    blur=Blur(mtf=0.62, frequency=1.0),
+)
+
 DETECTORS: dict[str, Detector] = {
     "ideal": Detector(),
-    "flat-panel": Detector(
-        scatter=Scatter(),
-        grid=Grid(ratio=12),
-        receptor_air_kerma=2.5,
-        detective_quantum_efficiency=0.65,
-        electronic_noise=4.0,
-        element_pitch=0.148,
-        focal_spot=1.2,
-        blur=Blur(mtf=0.62, frequency=1.0),
-    ),
-    "computed-radiography": Detector(
-        scatter=Scatter(),
+    "flat-panel": _FLAT_PANEL,
+    "computed-radiography": replace(
+        _FLAT_PANEL,
         grid=Grid(ratio=10),
         receptor_air_kerma=5.0,
         detective_quantum_efficiency=0.25,
         electronic_noise=2.0,
         element_pitch=0.175,
-        focal_spot=1.2,
         blur=Blur(mtf=0.55, frequency=1.0),
         heel=Heel(),
     ),
-    "portable": Detector(
-        scatter=Scatter(),
-        receptor_air_kerma=2.5,
+    "portable": replace(
+        _FLAT_PANEL,
+        grid=None,
         fluence_per_air_kerma=FLUENCE_PER_AIR_KERMA["RQA7"],
         detective_quantum_efficiency=0.6,
         electronic_noise=5.0,
-        element_pitch=0.148,
-        focal_spot=1.2,
-        blur=Blur(mtf=0.62, frequency=1.0),
     ),
 }
 """Detectors by name; docs/detector.md says where their values come from."""
@@ -431,11 +430,10 @@ def _checked(line_integrals: NDArray[np.floating], geometry: Geometry) -> NDArra
 
 def _seeds(seed: Any, geometry: Geometry) -> list[int]:
     """Entropy of one view: the seed and all of its geometry that has an effect on the image."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise BeamError(f"seed must be a whole number from 0, got {seed!r}")
+    seed = whole("seed", seed, error=BeamError)
     view = {key: value for key, value in geometry.to_dict().items() if key != "view_position"}
     digest = hashlib.sha256(json.dumps(view, sort_keys=True).encode()).digest()
-    return [int(seed), int.from_bytes(digest[:16], "little")]
+    return [seed, int.from_bytes(digest[:16], "little")]
 
 
 def _normals(

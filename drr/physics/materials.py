@@ -12,8 +12,6 @@ ICRU Report 44 are within 0.8 % of that.
 
 from __future__ import annotations
 
-import difflib
-import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drr.checks import did_you_mean, within
 from drr.errors import BeamError
 from drr.physics.tables import read_materials, read_table
 from drr.sharing import kept_property
@@ -73,11 +72,11 @@ class Material:
     def __post_init__(self) -> None:
         rows = read_materials()
         if not isinstance(self.name, str) or self.name not in rows:
+            near = did_you_mean(self.name, rows, question=True, cutoff=0.5)
             raise BeamError(
-                f"there is no material {self.name!r}{_nearest(self.name, rows)}; "
-                f"materials are {', '.join(rows)}"
+                f"there is no material {self.name!r}{near}; materials are {', '.join(rows)}"
             )
-        density = number("the density of " + self.name, self.density, "g/cm^3", 0.0, 30.0)
+        density = check_quantity("the density of " + self.name, self.density, "g/cm^3", 0.0, 30.0)
         tabulated = float(rows[self.name]["density_g_per_cm3"])
         object.__setattr__(self, "density", density or tabulated)
 
@@ -169,7 +168,7 @@ def calibrate(
     BeamError
         For an energy outside the tables, unknown metals, and ranges that cannot be.
     """
-    energy = number("the effective energy of the CT", ct_energy_kev, "keV", *_CT_RANGE_KEV)
+    energy = check_quantity("the effective energy of the CT", ct_energy_kev, "keV", *_CT_RANGE_KEV)
     solid = {name: Material(name=name) for name in (ADIPOSE, BONE)}
     bone_hu = solid[BONE].ct_number(energy)
     anchors: list[tuple[float, dict[str, float]]] = [
@@ -185,7 +184,9 @@ def calibrate(
         anchors[1:1] = [(_LAST_LUNG_HU, {WATER: lung}), (fat_hu, {ADIPOSE: 1.0})]
     if contrast is not None:
         anchors = _with_contrast(anchors, contrast, energy)
-    metal_hu = number("metal_hu", metal_hu, "HU", _FIRST_BONE_HU + FADE_HU, _HIGHEST_METAL_HU)
+    metal_hu = check_quantity(
+        "metal_hu", metal_hu, "HU", _FIRST_BONE_HU + FADE_HU, _HIGHEST_METAL_HU
+    )
     if metal is not None:
         anchors = _with_metal(anchors, metal, metal_hu, energy, contrast)
     found = dict.fromkeys(name for _, mixture in anchors for name in mixture)
@@ -234,7 +235,7 @@ def _with_metal(
 ) -> Anchors:
     material = Material(name=metal)
     lowest = _FIRST_BONE_HU if contrast is None else float(contrast[1]) + FADE_HU
-    start = number("metal_hu", metal_hu, "HU", lowest + FADE_HU, _HIGHEST_METAL_HU)
+    start = check_quantity("metal_hu", metal_hu, "HU", lowest + FADE_HU, _HIGHEST_METAL_HU)
     pure = 1.0 + material.ct_number(energy) / 1000
     if pure <= 1.0 + start / 1000:
         raise BeamError(
@@ -262,16 +263,10 @@ def _mixture(anchors: Anchors, hu: float) -> dict[str, float]:
     return {name: value for name, value in values.items() if value > 0.0}
 
 
-def number(what: str, value: Any, unit: str, lowest: float, highest: float) -> float:
+def check_quantity(what: str, value: Any, unit: str, lowest: float, highest: float) -> float:
     """A finite number in a closed range, or a `BeamError` that names both."""
-    try:
-        # Text and truth values are no quantities.
-        found = math.nan if isinstance(value, str | bytes | bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not lowest <= found <= highest:
-        raise BeamError(f"{what} must be {lowest:g} to {highest:g} {unit}, got {value!r}")
-    return found
+    wanted = f"{lowest:g} to {highest:g} {unit}"
+    return within(what, value, lowest, highest, error=BeamError, wanted=wanted)
 
 
 def energy_range() -> tuple[float, float]:
@@ -302,11 +297,6 @@ def check_energy(energy_kev: Any) -> float:
     if np.ndim(energy_kev):
         raise BeamError(f"the photon energy must be one number in keV, got {energy_kev!r}")
     return float(check_energies(energy_kev))
-
-
-def _nearest(name: Any, known: Any) -> str:
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @cache

@@ -58,13 +58,13 @@ class Grid(Effect):
     scatter_transmission: float | None = None
 
     def __post_init__(self) -> None:
-        self._set("ratio", check_number("grid ratio", self.ratio, "", min(GRIDS), max(GRIDS)))
+        self._set(ratio=check_number("grid ratio", self.ratio, "", min(GRIDS), max(GRIDS)))
         table = np.array([GRIDS[ratio] for ratio in GRIDS])
         for column, name in enumerate(("primary_transmission", "scatter_transmission")):
             value: Any = getattr(self, name)
             if value is None:
                 value = round(float(np.interp(self.ratio, list(GRIDS), table[:, column])), 6)
-            self._set(name, check_number(f"grid {name}", value, "", 0, 1, above=True))
+            self._set(**{name: check_number(f"grid {name}", value, "", 0, 1, above=True)})
         if self.selectivity < 1:
             raise BeamError(
                 f"a grid must pass more primary than scatter, got primary_transmission="
@@ -133,11 +133,11 @@ class Scatter(Effect):
 
     def __post_init__(self) -> None:
         if self.fraction is not None:
-            self._set("fraction", check_number("scatter fraction", self.fraction, "", 0, 0.95))
+            self._set(fraction=check_number("scatter fraction", self.fraction, "", 0, 0.95))
         for name, high in (("amplitude", 10.0), ("growth", 2.0)):
-            self._set(name, check_number(f"scatter {name}", getattr(self, name), "", 0, high))
-        self._set("sigmas", check_pair("scatter sigmas", self.sigmas, "mm", 10, 500))
-        self._set("weights", check_pair("scatter weights", self.weights, "", 0, 1))
+            self._set(**{name: check_number(f"scatter {name}", getattr(self, name), "", 0, high)})
+        self._set(sigmas=check_pair("scatter sigmas", self.sigmas, "mm", 10, 500))
+        self._set(weights=check_pair("scatter weights", self.weights, "", 0, 1))
         if not math.isclose(sum(self.weights), 1.0, abs_tol=1e-9):
             raise BeamError(f"scatter weights must add up to one, got {self.weights}")
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import BeamError
-from drr.physics.materials import Material, find_material, number
+from drr.physics.materials import Material, check_quantity, find_material
 from drr.physics.tables import read_table
 from drr.sharing import kept_property
 
@@ -52,7 +52,9 @@ class Spectrum:
     filtration: Filtration = CHEST_FILTRATION
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kvp", number("tube voltage", self.kvp, "kVp", *kvp_range()))
+        object.__setattr__(
+            self, "kvp", check_quantity("tube voltage", self.kvp, "kVp", *kvp_range())
+        )
         object.__setattr__(self, "filtration", check_filtration(self.filtration))
 
     @kept_property
@@ -146,7 +148,7 @@ def check_filtration(filtration: Any) -> Filtration:
     checked = []
     try:
         for name, mm in pairs:
-            thickness = number(f"filtration of {name}", mm, "mm", 0.0, _MOST_FILTRATION_MM)
+            thickness = check_quantity(f"filtration of {name}", mm, "mm", 0.0, _MOST_FILTRATION_MM)
             checked.append((Material(name=name).name, thickness))
     except (TypeError, ValueError) as error:
         if isinstance(error, BeamError):

@@ -47,8 +47,8 @@ class Heel(Effect):
     depth: float = 0.007
 
     def __post_init__(self) -> None:
-        self._set("anode_angle", check_number("anode_angle", self.anode_angle, "degrees", 6, 45))
-        self._set("depth", check_number("heel depth", self.depth, "mm", 0, 0.05))
+        self._set(anode_angle=check_number("anode_angle", self.anode_angle, "degrees", 6, 45))
+        self._set(depth=check_number("heel depth", self.depth, "mm", 0, 0.05))
         check_name("side for the anode", self.anode, _ANODES)
 
     def intensity(self, geometry: Geometry, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,11 +125,11 @@ class Collimation(Effect):
     collimator_distance: float = 250.0
 
     def __post_init__(self) -> None:
-        self._set("size", check_pair("collimation size", self.size, "mm", 0, 2000, above=True))
-        self._set("center", check_pair("collimation center", self.center, "mm", -1000, 1000))
-        self._set("leakage", check_number("collimation leakage", self.leakage, "", 0, 0.1))
+        self._set(size=check_pair("collimation size", self.size, "mm", 0, 2000, above=True))
+        self._set(center=check_pair("collimation center", self.center, "mm", -1000, 1000))
+        self._set(leakage=check_number("collimation leakage", self.leakage, "", 0, 0.1))
         distance = check_number("collimator_distance", self.collimator_distance, "mm", 50, 1000)
-        self._set("collimator_distance", distance)
+        self._set(collimator_distance=distance)
 
     def penumbra(self, geometry: Geometry, focal_spot: float | None) -> float:
         """Full width in mm of the field's edge at the detector."""

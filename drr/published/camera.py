@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import GeometryError, ProjectionError
-from drr.geometry.geometry import Geometry, Vector
+from drr.geometry.geometry import Geometry, Vector, as_vector
+from drr.published.recipe import DrrRate
 from drr.volume import Volume
-
-if TYPE_CHECKING:
-    from drr.published.recipe import DrrRate
 
 __all__ = ["Box", "Pose"]
 
@@ -103,10 +100,10 @@ class Pose:
         turn, far = box.to_patient[:3, :3], float(self.planes)
         center = self.source + far * recipe.source_to_isocenter_distance * self.forward
         geometry = Geometry(
-            source=_vector(turn @ self.source + box.to_patient[:3, 3]),
-            detector_center=_vector(turn @ center + box.to_patient[:3, 3]),
-            u=_vector(turn @ self.across * (far * recipe.pitch[0])),
-            v=_vector(turn @ -self.up * (far * recipe.pitch[1])),
+            source=as_vector(turn @ self.source + box.to_patient[:3, 3]),
+            detector_center=as_vector(turn @ center + box.to_patient[:3, 3]),
+            u=as_vector(turn @ self.across * (far * recipe.pitch[0])),
+            v=as_vector(turn @ -self.up * (far * recipe.pitch[1])),
             shape=recipe.shape,
         )
         return replace(geometry, view_position=_view_position(geometry))
@@ -137,11 +134,6 @@ def _view_position(geometry: Geometry) -> str:
         if abs((primary - angle + 180) % 360 - 180) <= 15:
             return name
     return ""
-
-
-def _vector(values: NDArray[np.float64]) -> Vector:
-    x, y, z = (float(value) + 0.0 for value in values)
-    return x, y, z
 
 
 def _mm(values: NDArray[np.float64]) -> str:

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from drr.checks import number, text, unknown
 from drr.errors import PolicyError
-from drr.randomise.ranges import PRESETS, Range, check_probability, known, number, unknown
-from drr.randomise.variation import CHANCES, CORNERS, LIMITS, Draw, whole, within
+from drr.randomise.presets import PRESETS
+from drr.randomise.quantities import CHANCES, CORNERS, LIMITS, Quantities
+from drr.randomise.ranges import Range, check_probability
+from drr.randomise.variation import Draw, check_seed, within
 
 __all__ = ["Draw", "Policy", "Range", "policy"]
 
@@ -25,20 +28,26 @@ _MARKER_DETAILS = ("marker_across", "marker_down", "marker_grey")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
-    """What may vary, and how far; `eval(repr(p)) == p`. Quantities and units are those of `Draw`.
+class _Named:
+    name: str = "custom"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Policy(Quantities[Range, float, "tuple[str, ...]"], _Named):
+    """What may vary, and how far; `eval(repr(p)) == p`.
 
     Parameters
     ----------
     name
-        For records.
+        What records call it.
     flip, border_white, invert
         Probabilities.
     marker_corner
         Corners of which one is drawn, all alike likely.
 
-    Every other field is a `Range`, or None for what does not vary. What is drawn for a marker is
-    kept only where `marker_height` says that there is one.
+    Every other field is a `Range` of a quantity of `drr.randomise.quantities.Quantities`, or None
+    for what does not vary. What is drawn for a marker is kept only where `marker_height` says that
+    there is one.
 
     Raises
     ------
@@ -46,54 +55,15 @@ class Policy:
         For what is no range or exceeds `LIMITS`, by its key.
     """
 
-    name: str = "custom"
-    lung: Range | None = None
-    fat: Range | None = None
-    soft_tissue: Range | None = None
-    bone: Range | None = None
-    energy_kev: Range | None = None
-    kvp: Range | None = None
-    primary_angle: Range | None = None
-    secondary_angle: Range | None = None
-    detector_rotation: Range | None = None
-    offset_across: Range | None = None
-    offset_down: Range | None = None
-    source_to_detector_distance: Range | None = None
-    source_to_detector_factor: Range | None = None
-    source_to_isocenter_distance: Range | None = None
-    field_size: Range | None = None
-    receptor_air_kerma: Range | None = None
-    clip: Range | None = None
+    unknown_key = "there is no randomised quantity {key!r}{near}; there are {known}"
+
     flip: float = 0.0
-    rotation: Range | None = None
-    scale: Range | None = None
-    shear_across: Range | None = None
-    shear_down: Range | None = None
-    shift_across: Range | None = None
-    shift_down: Range | None = None
-    blur: Range | None = None
-    sharpness: Range | None = None
-    clahe: Range | None = None
-    gamma: Range | None = None
-    gain: Range | None = None
-    contrast: Range | None = None
-    brightness: Range | None = None
-    noise: Range | None = None
-    border_top: Range | None = None
-    border_bottom: Range | None = None
-    border_left: Range | None = None
-    border_right: Range | None = None
     border_white: float = 0.0
-    marker_height: Range | None = None
     marker_corner: tuple[str, ...] = ("top left", "top right")
-    marker_across: Range | None = None
-    marker_down: Range | None = None
-    marker_grey: Range | None = None
     invert: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise PolicyError(f"name must be text, got {self.name!r}")
+        text("name", self.name, error=PolicyError)
         for key in LIMITS:
             rule = getattr(self, key)
             if rule is None:
@@ -103,8 +73,9 @@ class Policy:
             within(key, rule.low)
             within(key, rule.high)
         for key in CHANCES:
-            object.__setattr__(self, key, number(key, getattr(self, key)))
-            _of_key(key, check_probability, getattr(self, key))
+            chance = number(key, getattr(self, key), error=PolicyError)
+            _of_key(key, check_probability, chance)
+            self._set(**{key: chance})
         corners: Any = self.marker_corner
         if not isinstance(corners, list | tuple) or not corners:
             raise PolicyError(
@@ -112,16 +83,8 @@ class Policy:
             )
         for corner in corners:
             if corner not in CORNERS:
-                raise unknown("marker_corner", corner, CORNERS)
-        object.__setattr__(self, "marker_corner", tuple(corners))
-
-    def __repr__(self) -> str:
-        changed = (
-            f"{f.name}={value!r}"
-            for f in fields(self)
-            if (value := getattr(self, f.name)) != f.default
-        )
-        return f"Policy({', '.join(changed)})"
+                raise unknown("marker_corner", corner, CORNERS, error=PolicyError)
+        self._set(marker_corner=tuple(corners))
 
     def draw(self, seed: int, index: int) -> Draw:
         """The numbers of one sample.
@@ -137,7 +100,7 @@ class Policy:
         index
             Of the sample.
         """
-        seed, index = whole("seed", seed), whole("index", index)
+        seed, index = check_seed("seed", seed), check_seed("index", index)
         values: dict[str, Any] = {}
         for key in LIMITS:
             rule: Range | None = getattr(self, key)
@@ -159,14 +122,9 @@ class Policy:
         return Draw(seed=seed, index=index, policy=self.name, noise_seed=noise_seed, **values)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the name and what varies."""
-        result: dict[str, Any] = {"name": self.name}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if value != f.default:
-                value = value.to_dict() if isinstance(value, Range) else value
-                result[f.name] = list(value) if isinstance(value, tuple) else value
-        return result
+        """The name and what varies, for JSON."""
+        plain = super().to_dict()
+        return {name: plain[name] for name in ("name", *self.changed())}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Policy:
@@ -174,7 +132,8 @@ class Policy:
 
         A range may be `[low, high]`, or a number that does not vary.
         """
-        given = dict(known(cls, values, "randomised quantity"))
+        cls.check_keys(values)
+        given = dict(values)
         for key in LIMITS:
             if given.get(key) is not None and not isinstance(given[key], Range):
                 given[key] = _of_key(key, Range.from_dict, given[key])
@@ -195,7 +154,7 @@ def policy(source: str | Mapping[str, Any] | Policy) -> Policy:
         return source
     if isinstance(source, str):
         if source not in PRESETS:
-            raise unknown("randomisation preset", source, PRESETS)
+            raise unknown("randomisation preset", source, PRESETS, error=PolicyError)
         return Policy.from_dict({"name": source, **PRESETS[source]})
     if not isinstance(source, Mapping):
         raise PolicyError(
@@ -205,8 +164,9 @@ def policy(source: str | Mapping[str, Any] | Policy) -> Policy:
     values = dict(source)
     preset = values.pop("preset", "none")
     if not isinstance(preset, str) or preset not in PRESETS:
-        raise unknown("randomisation preset", preset, PRESETS)
-    merged = {**PRESETS[preset], **known(Policy, values, "randomised quantity")}
+        raise unknown("randomisation preset", preset, PRESETS, error=PolicyError)
+    Policy.check_keys(values)
+    merged = {**PRESETS[preset], **values}
     return Policy.from_dict({key: value for key, value in merged.items() if value is not None})
 
 

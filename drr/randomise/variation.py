@@ -3,125 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drr.checks import number, unknown, whole
 from drr.errors import PolicyError
 from drr.geometry.views import View
 from drr.physics.attenuation import Attenuation
 from drr.randomise import picture_effects
-from drr.randomise.ranges import known, number, unknown
+from drr.randomise.quantities import CHANCES, CORNERS, LIMITS, Quantities
 
-__all__ = ["CHANCES", "CORNERS", "LIMITS", "Draw", "whole", "within"]
+__all__ = ["Draw", "check_seed", "within"]
 
-CORNERS = ("top left", "top right", "bottom left", "bottom right")
-
-LIMITS: dict[str, tuple[float, float]] = {
-    "lung": (0, 20),
-    "fat": (0, 20),
-    "soft_tissue": (0, 20),
-    "bone": (0, 20),
-    "energy_kev": (20, 150),
-    "kvp": (60, 150),
-    "primary_angle": (-360, 360),
-    "secondary_angle": (-90, 90),
-    "detector_rotation": (-360, 360),
-    "offset_across": (-2000, 2000),
-    "offset_down": (-2000, 2000),
-    "source_to_detector_distance": (100, 10000),
-    "source_to_detector_factor": (0.1, 10),
-    "source_to_isocenter_distance": (100, 10000),
-    "field_size": (0.05, 20),
-    "receptor_air_kerma": (0.001, 1000),
-    "clip": (0, 49.9),
-    "rotation": (-360, 360),
-    "scale": (0.05, 20),
-    "shear_across": (-44, 44),
-    "shear_down": (-44, 44),
-    "shift_across": (-1, 1),
-    "shift_down": (-1, 1),
-    "blur": (0, 20),
-    "sharpness": (0, 10),
-    "clahe": (1, 256),
-    "gamma": (0.05, 20),
-    "gain": (0, 10),
-    "contrast": (0, 10),
-    "brightness": (-1, 1),
-    "noise": (0, 1),
-    "border_top": (0, 0.9),
-    "border_bottom": (0, 0.9),
-    "border_left": (0, 0.9),
-    "border_right": (0, 0.9),
-    "marker_height": (0.02, 0.5),
-    "marker_across": (0, 1),
-    "marker_down": (0, 1),
-    "marker_grey": (0, 1),
-}
-"""What every quantity may be at most; beyond it the picture would be none."""
-
-CHANCES = ("flip", "border_white", "invert")
 # Blurs are stated in pixels of a picture this long, so that they look alike at any size.
 _REFERENCE = 512
+# Quantities that are effects of the same name, in the order in which they are applied.
+_ON_GREYS = ("clahe", "gamma", "gain", "contrast", "brightness")
+_AFFINE = ("rotation", "scale", "shear_across", "shear_down", "shift_across", "shift_down")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
+class _Origin:
+    seed: int = 0
+    index: int = 0
+    policy: str = ""
+    noise_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Draw(Quantities[float, bool, str], _Origin):
     """The numbers of one sample; None and False leave things as they are. `eval(repr(d)) == d`.
 
     Parameters
     ----------
     seed, index, policy
-        Where it came from.
+        The policy that it was drawn from, and which of its samples it is.
     noise_seed
-        Of the picture's noise and, if one likes, of the detector's.
-    lung, fat, soft_tissue, bone
-        Factors on the attenuation of these tissues.
-    energy_kev, kvp
-        Photon energy of a monoenergetic beam; tube voltage of a polychromatic one.
-    primary_angle, secondary_angle, detector_rotation
-        Degrees added to the view's.
-    offset_across, offset_down
-        mm added to the view's offset.
-    source_to_detector_distance, source_to_isocenter_distance
-        mm, instead of the view's.
-    source_to_detector_factor
-        On the source-to-detector distance: the tube moves, patient and detector stay.
-    field_size
-        Factor on height and width of the detector.
-    receptor_air_kerma
-        Air kerma at the detector in microgray, for its noise.
-    clip
-        Percentile of grey levels, at either end, stretched to black and white.
-    flip
-        Left for right.
-    rotation, scale, shear_across, shear_down, shift_across, shift_down
-        Of what the picture shows: degrees anticlockwise, factor, degrees, and fractions of width
-        and height to the right and down. Black comes in.
-    blur
-        Gaussian sigma in 1/512 of the longer side (pixels of a 512-pixel picture).
-    sharpness
-        1 leaves it, 0 smooths, above 1 sharpens, over 1.36/512 of the longer side: that of the
-        customary 3x3 kernel in a 256-pixel picture.
-    clahe
-        Clip limit, in mean bins; 8 x 8 tiles.
-    gamma, gain, contrast, brightness
-        Exponent; factor; factor about the mean; shift in fractions of white.
-    noise
-        Gaussian sigma in fractions of white.
-    border_top, border_bottom, border_left, border_right
-        Covered edges, fractions of height and width.
-    border_white
-        White instead of black ones.
-    marker_height
-        Side marker, fraction of the height.
-    marker_corner, marker_across, marker_down, marker_grey
-        Nearest corner, its distance from there (fractions of width and height), its grey level.
-    invert
-        White for black, last of all.
+        Seed of the picture's noise and, if one likes, of the detector's.
+
+    Every other field is a quantity of `drr.randomise.quantities.Quantities`, which has its unit
+    and says what it changes.
 
     Raises
     ------
@@ -129,88 +53,24 @@ class Draw:
         For a number outside `LIMITS`, or none.
     """
 
-    seed: int = 0
-    index: int = 0
-    policy: str = ""
-    noise_seed: int = 0
-    lung: float | None = None
-    fat: float | None = None
-    soft_tissue: float | None = None
-    bone: float | None = None
-    energy_kev: float | None = None
-    kvp: float | None = None
-    primary_angle: float | None = None
-    secondary_angle: float | None = None
-    detector_rotation: float | None = None
-    offset_across: float | None = None
-    offset_down: float | None = None
-    source_to_detector_distance: float | None = None
-    source_to_detector_factor: float | None = None
-    source_to_isocenter_distance: float | None = None
-    field_size: float | None = None
-    receptor_air_kerma: float | None = None
-    clip: float | None = None
-    flip: bool = False
-    rotation: float | None = None
-    scale: float | None = None
-    shear_across: float | None = None
-    shear_down: float | None = None
-    shift_across: float | None = None
-    shift_down: float | None = None
-    blur: float | None = None
-    sharpness: float | None = None
-    clahe: float | None = None
-    gamma: float | None = None
-    gain: float | None = None
-    contrast: float | None = None
-    brightness: float | None = None
-    noise: float | None = None
-    border_top: float | None = None
-    border_bottom: float | None = None
-    border_left: float | None = None
-    border_right: float | None = None
-    border_white: bool = False
-    marker_height: float | None = None
-    marker_corner: str = "top left"
-    marker_across: float | None = None
-    marker_down: float | None = None
-    marker_grey: float | None = None
-    invert: bool = False
+    unknown_key = "there is no drawn quantity {key!r}{near}; there are {known}"
 
     def __post_init__(self) -> None:
         for name in ("seed", "index", "noise_seed"):
-            object.__setattr__(self, name, whole(name, getattr(self, name)))
+            self._set(**{name: check_seed(name, getattr(self, name))})
         for name in LIMITS:
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, within(name, value))
+                self._set(**{name: within(name, value)})
         for name in CHANCES:
             if not isinstance(value := getattr(self, name), bool | np.bool_):
                 raise PolicyError(f"{name} is true or false, got {value!r}")
-            object.__setattr__(self, name, bool(value))
+            self._set(**{name: bool(value)})
         if self.marker_corner not in CORNERS:
-            raise unknown("corner", self.marker_corner, CORNERS)
-
-    def __repr__(self) -> str:
-        changed = (
-            f"{f.name}={value!r}"
-            for f in fields(self)
-            if (value := getattr(self, f.name)) != f.default
-        )
-        return f"Draw({', '.join(changed)})"
+            raise unknown("corner", self.marker_corner, CORNERS, error=PolicyError)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: where it came from, and what is varied."""
-        always = ("seed", "index", "policy", "noise_seed")
-        return {
-            f.name: value
-            for f in fields(self)
-            if (value := getattr(self, f.name)) != f.default or f.name in always
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Draw:
-        """Inverse of `to_dict`; unknown keys are refused by name."""
-        return cls(**known(cls, values, "drawn quantity"))
+        """Where it came from, and what is varied, for JSON."""
+        return {f.name: getattr(self, f.name) for f in fields(_Origin)} | self.changed()
 
     def attenuation(self, attenuation: Attenuation) -> Attenuation:
         """The attenuation with that of each tissue multiplied.
@@ -330,9 +190,7 @@ class Draw:
             result = picture_effects.clip_percentiles(result, self.clip)
         if self.flip:
             result, sides = picture_effects.flip(result), sides[::-1]
-        if self._drawn(
-            "rotation", "scale", "shear_across", "shear_down", "shift_across", "shift_down"
-        ):
+        if self._drawn(*_AFFINE):
             result = picture_effects.affine(
                 result,
                 rotation=self.rotation or 0.0,
@@ -346,16 +204,8 @@ class Draw:
             # sqrt(6 / 13) pixels of 256.
             sigma = math.sqrt(6 / 13) * 2 * pixel
             result = picture_effects.sharpen(result, self.sharpness, sigma=sigma)
-        if self.clahe is not None:
-            result = picture_effects.clahe(result, self.clahe)
-        if self.gamma is not None:
-            result = picture_effects.gamma(result, self.gamma)
-        if self.gain is not None:
-            result = picture_effects.gain(result, self.gain)
-        if self.contrast is not None:
-            result = picture_effects.contrast(result, self.contrast)
-        if self.brightness is not None:
-            result = picture_effects.brightness(result, self.brightness)
+        for name, amount in self._drawn(*_ON_GREYS).items():
+            result = getattr(picture_effects, name)(result, amount)
         if self.noise is not None:
             result = picture_effects.noise(result, self.noise, seed=self.noise_seed)
         if self._drawn("border_top", "border_bottom", "border_left", "border_right"):
@@ -395,14 +245,14 @@ class Draw:
         )
 
 
-def whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
-        raise PolicyError(f"{name} must be a whole number from 0 to 2^63 - 1, got {value!r}")
-    return int(value)
+def check_seed(name: str, value: Any) -> int:
+    """A whole number that seeds random numbers."""
+    return whole(name, value, error=PolicyError, most=2**63 - 1)
 
 
 def within(key: str, value: Any) -> float:
-    value = number(key, value)
+    """A number that a quantity may be."""
+    value = number(key, value, error=PolicyError)
     low, high = LIMITS[key]
     if not low <= value <= high:
         raise PolicyError(

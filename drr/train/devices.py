@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 import torch
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+from drr.checks import whole
 from drr.errors import DRRError, printable
 from drr.train.history import Row
 from drr.train.training import TrainingError
@@ -44,8 +45,7 @@ def find_devices(accelerator: str, devices: int) -> str:
         raise TrainingError(
             f"there is no accelerator {accelerator!r}; use one of {', '.join(ACCELERATORS)}"
         )
-    if type(devices) is not int or devices < 1:
-        raise TrainingError(f"devices is a whole number, one or more, got {devices!r}")
+    whole("devices", devices, error=TrainingError, least=1)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if accelerator == "gpu" and not gpus:
         raise TrainingError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from drr.checks import Recorded, did_you_mean, items, text, whole, within
 from drr.errors import DocumentError, DRRError
 from drr.files.documents import parse_json, read_json
 from drr.randomise.policy import policy as find_policy
@@ -56,7 +56,7 @@ class RecipeError(DRRError, ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Recorded):
     """How a network is trained; `eval(repr(r)) == r`.
 
     Parameters
@@ -117,6 +117,9 @@ class Recipe:
         By key, for a value that cannot be.
     """
 
+    error = RecipeError
+    unknown_key = "a recipe has no key {key!r}{question}"
+
     name: str = "custom"
     source: str = ""
     labels: tuple[str, ...] = ()
@@ -150,28 +153,20 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for key in ("name", "source"):
-            if not isinstance(getattr(self, key), str):
-                raise RecipeError(f"{key} must be text, got {getattr(self, key)!r}")
+            text(key, getattr(self, key), error=RecipeError)
         for key, choices in _CHOICES.items():
             value = getattr(self, key)
             if value not in choices or isinstance(value, bool):
-                near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
                 allowed = ", ".join(map(str, choices))
+                hint = did_you_mean(value, choices, question=True)
                 raise RecipeError(f"{key} must be one of {allowed}, got {value!r}{hint}")
         for key, (least, most) in _WHOLE.items():
-            value = getattr(self, key)
-            if type(value) is not int or not least <= value <= most:
-                raise RecipeError(
-                    f"{key} must be a whole number from {least} to {most}, got {value!r}"
-                )
+            whole(key, getattr(self, key), error=RecipeError, least=least, most=most)
         for key, (low, high) in _NUMBERS.items():
-            object.__setattr__(self, key, _number(key, getattr(self, key), low, high))
+            self._set(**{key: within(key, getattr(self, key), low, high, error=RecipeError)})
         for key in ("crop_area", "betas"):
-            pair = getattr(self, key)
-            if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise RecipeError(f"{key} must be two numbers, got {pair!r}")
-            object.__setattr__(self, key, tuple(_number(key, v, 0.0, 1.0) for v in pair))
+            pair = items(key, getattr(self, key), 2, error=RecipeError, wanted="two numbers")
+            self._set(**{key: tuple(within(key, v, 0.0, 1.0, error=RecipeError) for v in pair)})
         if not 0 < self.crop_area[0] <= self.crop_area[1]:
             raise RecipeError(f"crop_area must rise from above 0 to 1, got {self.crop_area}")
         if max(self.betas) >= 1:
@@ -180,30 +175,19 @@ class Recipe:
         texts = isinstance(labels, list | tuple) and all(isinstance(n, str) for n in labels)
         if not texts or len(set(labels)) < len(labels):
             raise RecipeError(f"labels must be a list of different names, got {labels!r}")
-        object.__setattr__(self, "labels", tuple(labels))
+        self._set(labels=tuple(labels))
         if self.policy is not None:
             try:
                 find_policy(self.policy)
             except DRRError as error:
                 raise RecipeError(f"policy: {error}") from None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """Inverse of `to_dict`; unknown keys are refused, with the nearest there is."""
         if not isinstance(values, Mapping):
             raise RecipeError(f"a recipe is an object of keys and values, got {values!r}")
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise RecipeError(f"a recipe has no key {key!r}{hint}")
-        return cls(**values)
+        return super().from_dict(values)
 
 
 def find_recipe(source: str | Path | Recipe | Mapping[str, Any]) -> Recipe:
@@ -219,14 +203,13 @@ def find_recipe(source: str | Path | Recipe | Mapping[str, Any]) -> Recipe:
     if isinstance(source, Mapping):
         return Recipe.from_dict(source)
     if str(source) in RECIPES:
-        text = (files("drr.train") / "recipes" / f"{source}.json").read_text("utf-8")
-        return Recipe.from_dict(parse_json(text))
+        content = (files("drr.train") / "recipes" / f"{source}.json").read_text("utf-8")
+        return Recipe.from_dict(parse_json(content))
     path = Path(source)
     try:
         return Recipe.from_dict(read_json(path))
     except FileNotFoundError:
-        near = difflib.get_close_matches(str(source), RECIPES, n=1)
-        hint = f", did you mean {near[0]!r}" if near else ""
+        hint = did_you_mean(source, RECIPES)
         raise RecipeError(
             f"there is no recipe {str(source)!r}{hint}; give {', '.join(RECIPES)} or a JSON file"
         ) from None
@@ -234,10 +217,3 @@ def find_recipe(source: str | Path | Recipe | Mapping[str, Any]) -> Recipe:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
     except (DocumentError, RecipeError) as error:
         raise RecipeError(f"{path}: {error}") from None
-
-
-def _number(key: str, value: Any, low: float, high: float) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not low <= value <= high:
-        raise RecipeError(f"{key} must be a number from {low:g} to {high:g}, got {value!r}")
-    return float(value)

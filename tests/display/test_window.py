@@ -6,7 +6,7 @@ import pytest
 from drr.display.window import Window, default_window
 from drr.errors import DisplayError
 from drr.geometry.geometry import Geometry
-from drr.projector import Projection
+from drr.radiograph import Projection
 
 GEOMETRY = Geometry(
     source=(0, 1, 0), detector_center=(0, 0, 0), u=(1, 0, 0), v=(0, 0, -1), shape=(64, 64)

@@ -23,7 +23,7 @@ from drr.files import atomic
 from drr.geometry.geometry import Geometry
 from drr.io import picture
 from drr.io.write import FORMATS, write
-from drr.projector import Projection
+from drr.radiograph import Projection
 from drr.record import load_record
 
 PA = Geometry(

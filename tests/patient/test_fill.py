@@ -10,9 +10,10 @@ import pytest
 
 import drr
 from drr.datasets.phantom.thorax import thorax
+from drr.padding import PADDING
 from drr.patient.anatomy import find_anatomy
 from drr.patient.cleaning import clean
-from drr.patient.fill import PADDING, find_fill, without_fill
+from drr.patient.fill import find_fill, without_fill
 from drr.patient.prepare import prepare
 from drr.volume import Volume
 

@@ -18,18 +18,12 @@ from numpy.typing import NDArray
 
 import drr
 from drr.datasets.phantom.thorax import thorax
+from drr.display.minmax import MinMax, rescale_to_8_bits
 from drr.errors import DisplayError, DRRError, GeometryError, ProjectionError, VolumeError
 from drr.geometry.geometry import Geometry, project_point
 from drr.physics.attenuation import Attenuation
-from drr.published.recipe import (
-    PROJECTIONS,
-    DrrRate,
-    MinMax,
-    drr_rate,
-    drr_rate_geometry,
-    path_sums,
-    rescale_to_8_bits,
-)
+from drr.published.recipe import PROJECTIONS, DrrRate
+from drr.published.render import drr_rate, drr_rate_geometry, path_sums
 from drr.volume import Volume
 
 # SWIG, which wraps ITK, makes types that Python 3.12 warns of.

@@ -16,8 +16,8 @@ from scipy.stats import kstest, lognorm
 
 from drr.errors import PolicyError
 from drr.randomise.policy import Draw, Policy, Range, policy
-from drr.randomise.ranges import PRESETS
-from drr.randomise.variation import CHANCES, CORNERS, LIMITS
+from drr.randomise.presets import PRESETS
+from drr.randomise.quantities import CHANCES, CORNERS, LIMITS
 
 NAMES = {"Draw": Draw, "Policy": Policy, "Range": Range}
 SAMPLES = 2000

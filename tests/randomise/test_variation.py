@@ -20,8 +20,9 @@ from drr.geometry.views import View, parse_view
 from drr.physics.attenuation import Attenuation, water
 from drr.randomise import picture_effects
 from drr.randomise.policy import policy
-from drr.randomise.ranges import PRESETS
-from drr.randomise.variation import LIMITS, Draw
+from drr.randomise.presets import PRESETS
+from drr.randomise.quantities import LIMITS
+from drr.randomise.variation import Draw
 
 BONE = Attenuation(hu=(-1000, 0, 300, 2000), mu=(0, 0.02, 0.03, 0.07), name="bone")
 

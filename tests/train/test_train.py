@@ -23,7 +23,7 @@ pytest.importorskip("lightning", reason="lightning is not installed")
 import drr  # noqa: E402
 from drr.datasets import StoredDRRs  # noqa: E402
 from drr.datasets.loaders.store import prepare_store  # noqa: E402
-from drr.datasets.phantom.findings import Finding  # noqa: E402
+from drr.datasets.phantom.finding import Finding  # noqa: E402
 from drr.datasets.phantom.thorax import thorax, thorax_with_labels  # noqa: E402
 from drr.datasets.schema import DatasetError  # noqa: E402
 from drr.datasets.study import Cohort, Study  # noqa: E402

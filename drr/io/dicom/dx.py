@@ -14,7 +14,7 @@ from drr.io.dicom.object import decimal, encode_dataset, new_image, patient_orie
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from drr.projector import Projection
+    from drr.radiograph import Projection
 
 __all__ = ["encode_dx"]
 

@@ -22,7 +22,7 @@ from drr.geometry.geometry import Geometry
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from drr.projector import Projection
+    from drr.radiograph import Projection
 
 __all__ = ["decimal", "encode_dataset", "new_image", "new_uid", "patient_orientation"]
 

@@ -14,7 +14,7 @@ from drr.geometry.geometry import Geometry
 from drr.io.dicom.object import decimal, encode_dataset, new_image, patient_orientation
 
 if TYPE_CHECKING:
-    from drr.projector import Projection
+    from drr.radiograph import Projection
 
 __all__ = ["Machine", "encode_rt_image", "machine_for"]
 

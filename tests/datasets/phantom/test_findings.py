@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drr.datasets.labels import CT_RATE_LABELS
-from drr.datasets.phantom.findings import draw
+from drr.datasets.phantom.finding import draw
 from drr.datasets.phantom.thorax import thorax
 
 

@@ -25,7 +25,7 @@ from drr.io.dicom.dx import view_name
 from drr.io.dicom.object import decimal, patient_orientation
 from drr.io.dicom.rt_image import machine_for
 from drr.io.write import write
-from drr.projector import Projection
+from drr.radiograph import Projection
 
 WINDOW = Window(center=4.0, width=5.0, curve="sigmoid")
 RECORD: dict[str, Any] = {
