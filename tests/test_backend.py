@@ -28,7 +28,7 @@ FOUND = Detection(available=True, stage="", reason="", fix="", device="Some GPU"
 
 @pytest.fixture(scope="module")
 def prepared():
-    return prepare(thorax.thorax(size=48, seed=3))
+    return prepare(thorax(size=48, seed=3))
 
 
 def answer(monkeypatch, detection):
@@ -138,7 +138,7 @@ def test_too_little_memory_is_an_error_or_the_cpu(gpu, prepared):
 
 
 def test_the_published_recipe_is_the_cpus(gpu):
-    made = project(thorax.thorax(size=48, seed=3), "ap", look="drr-rate", backend="cuda")
+    made = project(thorax(size=48, seed=3), "ap", look="drr-rate", backend="cuda")
     assert made.record["backend"] == "cpu"
     assert "published recipe" in made.backend_reason
     assert machine.launches == []

@@ -189,7 +189,7 @@ def extend(
     added = margins(volume, anatomy, extension)
     if added is None:
         return volume
-    out = np.empty(added.shape(volume), np.int16)
+    out = np.full(added.shape(volume), EXTENSION_PARAMETERS["background_hu"], np.int16)
     (bz, by, bx), (nz, ny, nx) = added.before, volume.shape
     out[bz : bz + nz, by : by + ny, bx : bx + nx] = volume.hu
     return fill_margins(volume, out, added, threads=threads)
@@ -221,13 +221,12 @@ def margins(
 def fill_margins(
     volume: Volume, out: NDArray[np.int16], added: Margins, *, threads: int | None = None
 ) -> Volume:
-    """Fill the margins around a volume's voxels, which already lie in `out`, and say so."""
-    p = EXTENSION_PARAMETERS
-    (bz, by, bx), (nz, ny, nx) = added.before, volume.shape
+    """Fill the margins around a volume's voxels, which already lie in `out`, and say so.
+
+    Beside the voxels, `out` is background.
+    """
+    (bz, by, bx), nz = added.before, volume.shape[0]
     scan = out[bz : bz + nz]
-    for axis, before, count in ((1, by, ny), (2, bx, nx)):
-        lanes = np.moveaxis(scan, axis, 0)
-        lanes[: max(before, 0)] = lanes[before + count :] = p["background_hu"]
     notes = []
     if added.outline is not None:
         added.outline.fill(volume, scan, (by, bx), threads=threads)

@@ -67,8 +67,8 @@ def cut(
     factors
         Voxels per block along z, y and x.
     out
-        int16, C-contiguous, that takes at least what is kept; may be `values`, of which then only
-        what changes is written.
+        int16, C-contiguous, that takes at least what is kept; may be `values`. Its slices that
+        `values` have are written whole.
     background
         Value written outside.
     tissue
@@ -334,22 +334,28 @@ def _gather(values, classes, first, grid, z0, z1, padding, seen, judged):
 
 @jit
 def _write(values, size, z0, z1, out, room, at, limits, judged, counts, count):
-    """Copy what of a few slices is body, and replace the rest.
+    """Write a few slices of `out`: what is body, and background everywhere else.
 
     What is replaced is counted at `counts[count]` if it is dense, and behind that if it is
-    padding. Columns and rows that lie outside of `out` are only counted.
+    padding, also in columns and rows that lie outside of `out`.
     """
     (ny, nx), (out_ny, out_nx), (at_z, at_y, at_x) = size, room, at
     padding, background, dense = limits
     n_dense, n_padding = 0, 0
-    low, high = max(0, -at_x), max(min(nx, out_nx - at_x), max(0, -at_x))
     for z in range(z0, z1):
-        for y in range(ny):
-            within = 0 <= y + at_y < out_ny
-            begin, end = (low, high) if within else (nx, nx)
-            row_dense, row_padding = int32(0), int32(0)
+        for y in range(min(0, -at_y), max(ny, out_ny - at_y)):
+            # Columns of the volume that lie in this row of `out`.
+            begin, end = nx, nx
             old, mark = uint64((z * ny + y) * nx), uint64(y * nx)
             new = uint64(((z + at_z) * out_ny + y + at_y) * out_nx + at_x)
+            if 0 <= y + at_y < out_ny:
+                begin = max(0, -at_x) if 0 <= y < ny else nx
+                end = max(begin, min(nx, out_nx - at_x))
+                _fill(out, new - uint64(at_x), min(begin + at_x, out_nx), background)
+                _fill(out, new + uint64(end), out_nx - at_x - end, background)
+            if y < 0 or y >= ny:
+                continue
+            row_dense, row_padding = int32(0), int32(0)
             for x in range(uint64(begin), uint64(end)):
                 value, judgement = values[old + x], judged[mark + x]
                 gone = ((judgement & uint8(1)) != 0) | (
@@ -367,6 +373,12 @@ def _write(values, size, z0, z1, out, room, at, limits, judged, counts, count):
             n_padding += row_padding
     counts[count] += n_dense
     counts[count + 1] += n_padding
+
+
+@jit
+def _fill(out, at, count, background):
+    for x in range(uint64(max(count, 0))):
+        out[uint64(at) + x] = background
 
 
 @jit
