@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from drr.errors import ProjectionError
 from drr.kernels.cpu.projection.intermediate import dominant_axis
-from drr.kernels.cpu.projection.project import Mapping, project_channels
+from drr.kernels.cpu.projection.project import project_channels
+from drr.kernels.mapping import Mapping
 from drr.kernels.rays import Rays
 
 if TYPE_CHECKING:

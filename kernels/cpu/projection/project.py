@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +12,13 @@ from drr.kernels.cpu.projection import ray_casting, shear_warp
 from drr.kernels.cpu.projection.intermediate import Plan, dominant_axis, plan
 from drr.kernels.cpu.projection.transpose import transposed_copy
 from drr.kernels.cpu.projection.warp import warp
+from drr.kernels.mapping import Mapping
 from drr.kernels.rays import Rays
-from drr.sharing import kept_property
 from drr.threads import available_cpus, run, split
 
 __all__ = [
     "METHODS",
     "QUALITIES",
-    "Mapping",
     "project",
     "project_channels",
     "sub_pixels",
@@ -37,37 +35,6 @@ METHODS = ("shear-warp", "joseph", "siddon")
 # how many voxels that may move one. An eighth of a voxel hardly changes an error: the distance from
 # Siddon's sums grows by less than six hundredths, of noise in the worst view.
 QUALITIES = {"finest": (1, 0.0), "full": (2, 0.125), "preview": (4, math.inf)}
-
-
-@dataclass(frozen=True, eq=False)
-class Mapping:
-    """int16 voxel value to attenuation in 1/mm, in the two forms the kernels read.
-
-    Parameters
-    ----------
-    table
-        `(65536,)` float32; entry i belongs to value i - 32768.
-    thresholds, slopes
-        `(k,)` float32, ascending thresholds: the same mapping as the sum of
-        slopes[k] * max(0, value - thresholds[k]). Empty when it is not such a sum.
-    """
-
-    table: NDArray[np.float32]
-    thresholds: NDArray[np.float32]
-    slopes: NDArray[np.float32]
-
-    @kept_property
-    def lowest(self) -> int:
-        """The least value that attenuates, or the largest there is."""
-        if self.thresholds.size:
-            return int(np.clip(math.floor(self.thresholds[0]) + 1, -32768, 32767))
-        matter = np.flatnonzero(self.table)
-        return int(matter[0]) - 32768 if matter.size else 32767
-
-    @kept_property
-    def never_negative(self) -> bool:
-        """Whether nothing attenuates less than nothing, and so no line integral is below zero."""
-        return bool(self.table.min() >= 0)
 
 
 def project(
