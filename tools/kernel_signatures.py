@@ -12,7 +12,7 @@ import numpy as np
 
 import drr
 from drr.datasets.labels import CT_RATE_LABELS
-from drr.datasets.phantom.findings import draw
+from drr.datasets.phantom.finding import draw
 from drr.datasets.phantom.thorax import thorax
 from drr.io.picture import quantise
 from drr.kernels.cpu.compiler import jit
