@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from drr.namesake import REMEDY
+
 __all__ = ["command", "examine"]
 
 DISTRIBUTION = "drr-rate"
@@ -45,6 +47,7 @@ def examine() -> dict[str, Any]:
     """Everything that `drr doctor --json` prints; a part that fails says why in `error`."""
     report: dict[str, Any] = {
         "drr": _version(DISTRIBUTION) or "not installed as a distribution",
+        "namesake": _version("drr"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
         "packages": _guarded(_packages),
@@ -55,6 +58,7 @@ def examine() -> dict[str, Any]:
     }
     checks = report["projection"].get("methods", {})
     report["ok"] = len(checks) == len(METHODS) and all(check["ok"] for check in checks.values())
+    report["ok"] = report["ok"] and report["namesake"] is None
     return report
 
 
@@ -226,6 +230,7 @@ def _text(report: dict[str, Any]) -> str:
         ("drr-rate", report["drr"]),
         ("python", report["python"]),
         ("platform", report["platform"]),
+        *([("namesake", f"FAIL: {REMEDY}")] if report["namesake"] else []),
         *_rows("packages", report["packages"], _package_rows),
         *_rows("cpu", report["cpu"], _cpu_rows),
         *_rows("cache", report["cache"], _cache_rows),
