@@ -1,6 +1,7 @@
 # Everything runs in .venv, made on first use. `make help` lists the targets.
 #   make PYTHON=python3.12 test     another interpreter (after `make clean`)
 #   make demo CT=path/to/ct         your own scan
+#   make test ROOM=io               the tests of one room (a folder of tests/)
 #   make test ARGS="-x -k views"    options for pytest; WORKERS=0 for one process
 #   make fuzz ARGS="--count 100000" more of them
 
@@ -8,6 +9,7 @@ PYTHON ?= python3
 CT ?=
 OUT ?= out
 WORKERS ?= 2
+ROOM ?=
 
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -32,7 +34,7 @@ DEMO_CT := $(if $(CT),,$(OUT)/phantom.nii.gz)
 BENCHMARKS := kernels pipeline cleanup accuracy startup reader file_to_png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bounds lint soak fuzz bench kernels signatures clean
+.PHONY: help setup demo test quick bounds lint soak fuzz bench kernels signatures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -44,7 +46,10 @@ demo: $(RUN) $(KERNELS) $(DEMO_CT) ## PA, AP, lateral and oblique of a synthetic
 	@echo "Pictures and their JSON records are in $(OUT)/. Not for diagnosis."
 
 test: $(DEV) $(KERNELS) ## run the tests
-	$(BIN)/pytest -m "not soak" -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/pytest -m "not soak" -n $(WORKERS) --dist loadfile tests/$(ROOM) $(ARGS)
+
+quick: $(DEV) $(KERNELS) ## run the tests that take seconds; those of one room with ROOM=physics
+	$(BIN)/pytest -m "not soak and not slow" -n $(WORKERS) --dist loadfile tests/$(ROOM) $(ARGS)
 
 # Those that start processes of their own, whose kernels come from a cache, check nothing here.
 BOUNDS := $(filter-out tests/kernels/cpu/compiler/%,$(wildcard tests/kernels/*.py \

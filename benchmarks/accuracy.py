@@ -31,6 +31,8 @@ from drr.kernels.cpu.projection.project import METHODS
 from drr.patient.prepare import Prepared, prepare
 from drr.physics.attenuation import Attenuation
 
+RESULTS = Path(__file__).resolve().parent / "results"
+
 Floats = NDArray[np.float64]
 
 TURN = ((0.48, 0.64, 0.6), (-0.8, 0.6, 0.0), (-0.36, -0.48, 0.8))
@@ -156,7 +158,7 @@ def orders(rows: list[dict[str, Any]]) -> dict[tuple[str, str, str], float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="leave out the finest voxels")
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "out/accuracy.json")
+    parser.add_argument("--json", type=Path, default=RESULTS / "accuracy.json")
     options = parser.parse_args()
     voxels = VOXELS[:-1] if options.quick else VOXELS
 

@@ -38,6 +38,8 @@ from drr.datasets.sources.ctrate import find_ct_rate
 from drr.geometry.views import parse_view
 from drr.io.packed.inflate import Inflater
 
+RESULTS = Path(__file__).resolve().parent / "results"
+
 CT_RATE = 50_188
 BYTES_A_CT = 176e6
 # Of a disk or a file server, for the projection: megabytes a second.
@@ -50,7 +52,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--pixels", type=int, default=512)
     parser.add_argument("--no-dask", action="store_true")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/out/build.json"))
+    parser.add_argument("--json", type=Path, default=RESULTS / "build.json")
     options = parser.parse_args()
     results: dict[str, Any] = {
         "drr": drr.__version__,

@@ -31,6 +31,8 @@ from drr.patient.cleaning import clean
 from drr.patient.extension import Extension
 from drr.physics.attenuation import water
 
+RESULTS = Path(__file__).resolve().parent / "results"
+
 SHAPE = (300, 512, 512)
 THREADS = (1, 2)
 EXTENSION = Extension(superior_mm=30, inferior_mm=40, sides=True)
@@ -72,7 +74,7 @@ def jobs() -> dict[tuple[str, int], Callable[[], object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "out/cleanup.json")
+    parser.add_argument("--json", type=Path, default=RESULTS / "cleanup.json")
     options = parser.parse_args()
 
     todo = jobs()

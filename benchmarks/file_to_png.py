@@ -32,6 +32,8 @@ import drr
 from drr.datasets.phantom.thorax import thorax
 from drr.patient.prepare import prepare
 
+RESULTS = Path(__file__).resolve().parent / "results"
+
 
 def synthetic(folder: Path) -> list[Path]:
     volume = thorax((300, 512, 512), couch=True)
@@ -49,7 +51,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--view", default="pa")
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "out/file_to_png.json")
+    parser.add_argument("--json", type=Path, default=RESULTS / "file_to_png.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="drr-png-") as folder:
         files = [options.ct] if options.ct else synthetic(Path(folder))

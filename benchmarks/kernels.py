@@ -33,6 +33,8 @@ from drr.kernels.cpu.projection.transpose import transposed_copy
 from drr.kernels.rays import Rays, rays_in_voxels
 from drr.physics.attenuation import water
 
+RESULTS = Path(__file__).resolve().parent / "results"
+
 SHAPE = (300, 512, 512)
 SPACING = (0.7, 0.7, 1.0)
 VIEWS = {"frontal": (0, 0), "lateral": (90, 0), "oblique 30": (30, 0), "oblique 30+15": (30, 15)}
@@ -143,7 +145,7 @@ def in_fresh_process(copy: bool) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "out/kernels.json")
+    parser.add_argument("--json", type=Path, default=RESULTS / "kernels.json")
     parser.add_argument("--memory", choices=["copy", "plain"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:

@@ -34,6 +34,7 @@ from drr.datasets.phantom.nifti import nifti_bytes
 from drr.datasets.phantom.thorax import thorax
 from drr.datasets.study import Cohort, Study
 
+RESULTS = Path(__file__).resolve().parent / "results"
 COUNT, BATCH, SIZE = 64, 16, 224
 
 PEER = """
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--nanodrr", help="Python of an environment with nanodrr")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/out/loaders.json"))
+    parser.add_argument("--json", type=Path, default=RESULTS / "loaders.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), options)

@@ -29,13 +29,15 @@ from drr.physics.beam import Beam
 from drr.radiograph import Projection
 from kernels import SHAPE, SPACING, volume
 
+RESULTS = Path(__file__).resolve().parent / "results"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/out/pipeline.json"))
+    parser.add_argument("--json", type=Path, default=RESULTS / "pipeline.json")
     options = parser.parse_args()
     affine = np.diag([*SPACING, 1.0])
     affine[:3, 3] = -np.array(SPACING) * (np.array(SHAPE[::-1]) - 1) / 2

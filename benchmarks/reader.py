@@ -39,6 +39,8 @@ from numpy.typing import NDArray
 import drr
 from drr.datasets.phantom.thorax import thorax
 
+RESULTS = Path(__file__).resolve().parent / "results"
+
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PIECE = 1 << 18
 PACKAGES = (
@@ -237,7 +239,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--size", type=int, default=512, help="voxels along x and y")
     parser.add_argument("--only", default="", help="containers whose name holds this word")
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "out/reader.json")
+    parser.add_argument("--json", type=Path, default=RESULTS / "reader.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="drr-reader-") as folder:
         result = measure(Path(folder), options)

@@ -26,6 +26,8 @@ from pathlib import Path
 from drr.datasets.phantom.nifti import nifti_bytes
 from drr.datasets.phantom.thorax import thorax
 
+RESULTS = Path(__file__).resolve().parent / "results"
+
 COMMAND = "import drr.cli; drr.cli.main()"
 NOTHING_SHIPPED = "from drr.kernels.cpu.compiler import jit; jit.LOWERED = jit.LOWERED / 'none'; "
 
@@ -46,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "out/startup.json")
+    parser.add_argument("--json", type=Path, default=RESULTS / "startup.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="drr-startup-") as name:
         times = measure(Path(name), options.only, options.rounds)

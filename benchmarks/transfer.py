@@ -42,6 +42,8 @@ from drr.train.predict_sets import predict_films, predict_views, truth_of
 from drr.train.recipe import Recipe, find_recipe
 from drr.train.train import train
 
+RESULTS = Path(__file__).resolve().parent / "results"
+
 VOXELS, PREVALENCE, HELD_OUT = 72, 0.3, 0.3
 LOOKS = ("drr-rate", "film")
 
@@ -54,7 +56,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each look")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/out/transfer.json"))
+    parser.add_argument("--json", type=Path, default=RESULTS / "transfer.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = experiment(Path(folder), options)

@@ -133,6 +133,8 @@ class Inputs:
             grey = (grey - mean) / deviation[:, None, None]
         elif recipe.normalisation == "centred":
             grey = (grey - 0.5) / 0.25
+        elif recipe.normalisation == "torchxrayvision":
+            grey = (grey - 0.5) * 2048
         return torch.cat([grey, image[1:]]).contiguous()
 
 

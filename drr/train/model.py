@@ -1,17 +1,18 @@
 """DenseNet-121, the network of CheXNet, and models that are kept in files.
 
 G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, "Densely Connected Convolutional Networks",
-CVPR 2017, arXiv:1608.06993, table 1; P. Rajpurkar et al., "CheXNet", arXiv:1711.05225. Parameters
-have the names that torchvision gives them, so that its weights fit, and ours fit there.
+CVPR 2017, arXiv:1608.06993, table 1; P. Rajpurkar et al., "CheXNet", arXiv:1711.05225. The network
+is torchvision's, so that its weights and those of torchxrayvision fit, and ours fit there.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import pickle
 import re
 import warnings
-from collections import OrderedDict
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from drr.errors import DRRError, MissingDependencyError, printable
 from drr.files.atomic import write_files
 from drr.train.recipe import Recipe
+from drr.train.vision import import_vision
 
 try:
     import torch
@@ -29,13 +31,11 @@ except ImportError:
         "networks need PyTorch; install it with: pip install 'drr-rate[train]'"
     ) from None
 
-__all__ = ["DenseNet121", "Model", "ModelError", "initialise", "load_model", "save_model"]
+__all__ = ["Model", "ModelError", "densenet121", "initialise", "load_model", "save_model"]
 
 MODEL_FORMAT = "drr-chexnet"
 MODEL_VERSION = 1
 
-_GROWTH, _BOTTLENECK, _STEM = 32, 4, 64
-_LAYERS = (6, 12, 24, 16)
 # What values of other types and sizes lead to.
 _UNFIT = (DRRError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
           ValueError)  # fmt: skip
@@ -47,82 +47,26 @@ class ModelError(DRRError):
     """Weights or a model file that cannot be used."""
 
 
-class DenseNet121(nn.Module):
-    """Logits of findings from images.
+def densenet121(outputs: int, *, channels: int = 3) -> nn.Module:
+    """Make torchvision's DenseNet-121 with random weights.
+
+    It maps `(n, channels, rows, columns)` float32 images to `(n, outputs)` logits.
 
     Parameters
     ----------
     outputs
-        Findings.
+        Number of findings.
     channels
-        Of the images.
+        Number of channels of the images.
     """
-
-    def __init__(self, outputs: int, *, channels: int = 3) -> None:
-        super().__init__()
-        parts: OrderedDict[str, nn.Module] = OrderedDict(
-            conv0=nn.Conv2d(channels, _STEM, 7, stride=2, padding=3, bias=False),
-            norm0=nn.BatchNorm2d(_STEM),
-            relu0=nn.ReLU(inplace=True),
-            pool0=nn.MaxPool2d(3, stride=2, padding=1),
-        )
-        width = _STEM
-        for number, layers in enumerate(_LAYERS, 1):
-            parts[f"denseblock{number}"] = _Block(width, layers)
-            width += layers * _GROWTH
-            if number < len(_LAYERS):
-                parts[f"transition{number}"] = nn.Sequential(
-                    OrderedDict(
-                        norm=nn.BatchNorm2d(width),
-                        relu=nn.ReLU(inplace=True),
-                        conv=nn.Conv2d(width, width // 2, 1, bias=False),
-                        pool=nn.AvgPool2d(2),
-                    )
-                )
-                width //= 2
-        parts["norm5"] = nn.BatchNorm2d(width)
-        self.features = nn.Sequential(parts)
-        self.classifier = nn.Linear(width, outputs)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-        nn.init.zeros_(self.classifier.bias)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """`(n, channels, rows, columns)` float32 to `(n, outputs)` logits."""
-        features = torch.relu(self.features(images))
-        logits: Tensor = self.classifier(features.mean(dim=(2, 3)))
-        return logits
-
-
-class _Layer(nn.Module):
-    """Normalise, rectify, 1 x 1 bottleneck; normalise, rectify, 3 x 3."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        inner = _BOTTLENECK * _GROWTH
-        self.norm1 = nn.BatchNorm2d(width)
-        self.conv1 = nn.Conv2d(width, inner, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, _GROWTH, 3, padding=1, bias=False)
-
-    def forward(self, values: Tensor) -> Tensor:
-        values = self.conv1(torch.relu(self.norm1(values)))
-        added: Tensor = self.conv2(torch.relu(self.norm2(values)))
-        return added
-
-
-class _Block(nn.ModuleDict):
-    """Layers that each see the outputs of all before."""
-
-    def __init__(self, width: int, layers: int) -> None:
-        super().__init__({f"denselayer{i + 1}": _Layer(width + i * _GROWTH) for i in range(layers)})
-
-    def forward(self, values: Tensor) -> Tensor:
-        seen = [values]
-        for layer in self.values():
-            seen.append(layer(torch.cat(seen, 1)))
-        return torch.cat(seen, 1)
+    network: nn.Module = import_vision("torchvision.models").densenet121(num_classes=outputs)
+    if channels != 3:
+        first = network.features.conv0
+        size: Any = (first.kernel_size, first.stride, first.padding)
+        fitted = nn.Conv2d(channels, first.out_channels, *size, bias=False)
+        nn.init.kaiming_normal_(fitted.weight)
+        network.features.conv0 = fitted
+    return network
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,15 +87,15 @@ class Model:
         Where it comes from: version, epoch, figures.
     """
 
-    network: DenseNet121
+    network: nn.Module
     labels: tuple[str, ...]
     recipe: Recipe
     extra_channels: int
     about: Mapping[str, Any]
 
 
-def initialise(network: DenseNet121, path: str | Path) -> list[str]:
-    """Take over weights of a DenseNet-121, such as torchvision's for ImageNet, from a file.
+def initialise(network: nn.Module, path: str | Path) -> list[str]:
+    """Take over weights of a DenseNet-121 from a file: torchvision's, torchxrayvision's or ours.
 
     A classifier of another size stays random. A first layer for three channels serves one (its
     weights are summed) and more than three (the others start from zero).
@@ -161,7 +105,8 @@ def initialise(network: DenseNet121, path: str | Path) -> list[str]:
     network
         Changed in place.
     path
-        State dictionary, by itself or as `state_dict` of a checkpoint or model.
+        State dictionary, by itself or as `state_dict` of a checkpoint or model, or a whole network
+        as torchxrayvision publishes it.
 
     Returns
     -------
@@ -172,7 +117,14 @@ def initialise(network: DenseNet121, path: str | Path) -> list[str]:
     ModelError
         For a file that holds no such weights.
     """
-    content = _load(Path(path))
+    content, notes = _load(Path(path)), []
+    if isinstance(content, nn.Module):
+        if type(content).__module__.startswith("torchxrayvision."):
+            notes.append(
+                "weights of torchxrayvision expect one channel from -1024 to 1024: use a recipe "
+                "with channels 1 and normalisation 'torchxrayvision'"
+            )
+        content = content.state_dict()
     found: Any = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise ModelError(f"{path}: holds no state dictionary of a network")
@@ -181,7 +133,7 @@ def initialise(network: DenseNet121, path: str | Path) -> list[str]:
         plain = re.sub(r"^(?:model|module|network|densenet121)\.", "", str(name))
         old = _OLD_NAME.match(plain)
         weights[f"{old[1]}{old[2]}" if old else plain] = value
-    own, notes = network.state_dict(), []
+    own = network.state_dict()
     first = "features.conv0.weight"
     if first in weights and weights[first].shape != own[first].shape:
         weights[first] = _first_layer(weights[first], own[first])
@@ -268,7 +220,7 @@ def _model(content: dict[str, Any]) -> Model:
     shapes = [tuple(state[name].shape) for name in ("classifier.weight", "features.conv0.weight")]
     if shapes[0][:1] != (len(own),) or shapes[1][1:2] != (recipe.channels + extra,):
         raise ModelError("its weights are not of these findings and channels")
-    network = DenseNet121(len(own), channels=recipe.channels + extra)
+    network = densenet121(len(own), channels=recipe.channels + extra)
     network.load_state_dict(state)
     return Model(
         network=network.eval(),
@@ -280,11 +232,12 @@ def _model(content: dict[str, Any]) -> Model:
 
 
 def _load(path: Path) -> Any:
-    """What a file holds: tensors and plain values only, so that nothing in it is run."""
+    """Return what a file holds: tensors, plain values, layers of networks; nothing in it is run."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's, of what a damaged pickle seems to be
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_layers(path)):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"{path}: there is no such file") from None
     except pickle.UnpicklingError:
@@ -292,11 +245,29 @@ def _load(path: Path) -> Any:
             f"{path}: is not a file of weights, or holds code besides them, which is not run; save "
             "the state_dict alone"
         ) from None
-    except MemoryError:
+    except (MemoryError, DRRError):
         raise
     except Exception as error:  # whatever an unpickler meets
         text = getattr(error, "strerror", None) or printable(error, most=200)
         raise ModelError(f"{path}: cannot be read as weights ({text})") from None
+
+
+def _layers(path: Path) -> list[type[nn.Module]]:
+    """Return the layers of DenseNets that a file names, which torch alone does not trust."""
+    if not zipfile.is_zipfile(path):
+        return []
+    found = []
+    for name in torch.serialization.get_unsafe_globals_in_checkpoint(path):
+        module, _, layer = name.rpartition(".")
+        if module.startswith("torch.nn.modules."):
+            known = getattr(importlib.import_module(module), layer, None)
+        elif module in ("torchxrayvision.models", "torchvision.models.densenet"):
+            known = getattr(import_vision(module), layer, None)
+        else:
+            continue
+        if isinstance(known, type) and issubclass(known, nn.Module):
+            found.append(known)
+    return found
 
 
 def _first_layer(given: Tensor, wanted: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ RECIPES = ("drr-rate", "chexnet", "modern")
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "channels": (1, 3),
-    "normalisation": ("none", "imagenet", "centred"),
+    "normalisation": ("none", "imagenet", "centred", "torchxrayvision"),
     "square": ("crop", "pad"),
     "class_weighting": ("none", "balanced"),
     "uncertain": ("absent", "present", "ignore"),
@@ -73,7 +73,8 @@ class Recipe(Recorded):
         1, or 3 with the same grey levels thrice, as networks for photographs need.
     normalisation
         Of grey levels from 0 to 1. `none`; `imagenet`: minus the mean and over the standard
-        deviation of its three channels; `centred`: (x - 0.5) / 0.25.
+        deviation of its three channels; `centred`: (x - 0.5) / 0.25; `torchxrayvision`: from -1024
+        to 1024, as its networks expect.
     crop_area
         Least and greatest part of the picture's area that a random square crop keeps; (1, 1) crops
         nothing.

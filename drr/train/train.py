@@ -33,7 +33,7 @@ from drr.errors import DRRError, MissingDependencyError, printable
 from drr.train.data import Inputs, Parts, class_weights, plain_errors, targets, training_parts
 from drr.train.devices import LOGGERS, find_devices, listening, quiet, telling
 from drr.train.history import History, Row
-from drr.train.model import DenseNet121, ModelError, initialise
+from drr.train.model import ModelError, densenet121, initialise
 from drr.train.recipe import Recipe, find_recipe
 from drr.train.run_folder import checkpoint_in, history_in, made
 from drr.train.training import RUN, Keep, Training, TrainingError
@@ -126,7 +126,7 @@ def train(
     checkpoint = checkpoint_in(folder, run, resume=resume)
     torch.manual_seed(recipe.seed)
     extra = parts.valid[0]["image"].shape[0] - 1
-    network = DenseNet121(len(labels), channels=recipe.channels + extra)
+    network = densenet121(len(labels), channels=recipe.channels + extra)
     if weights is not None:
         for line in initialise(network, weights):
             note(f"{weights}: {line}")

@@ -18,14 +18,17 @@ from drr.evaluate.metrics import auroc
 from drr.files.atomic import write_files
 from drr.train.curves import curves_svg
 from drr.train.history import History, Row, learning_rate
-from drr.train.model import DenseNet121, Model, save_model
+from drr.train.model import Model, save_model
 from drr.train.recipe import Recipe
+from drr.train.vision import import_vision
 
 try:
-    import lightning.pytorch as pl
     import torch
+
+    import_vision()  # before Lightning, which imports torchvision where it is installed
+    import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Checkpoint
-    from torch import Tensor
+    from torch import Tensor, nn
 except ImportError:
     raise MissingDependencyError(
         "training needs PyTorch and Lightning; install them with: pip install 'drr-rate[train]'"
@@ -58,7 +61,7 @@ class Training(pl.LightningModule):
 
     def __init__(
         self,
-        network: DenseNet121,
+        network: nn.Module,
         recipe: Recipe,
         labels: tuple[str, ...],
         weights: NDArray[np.float32],

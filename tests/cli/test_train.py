@@ -72,7 +72,7 @@ def test_mistakes_are_one_line(scans, tmp_path, arguments, words):
 
 
 def test_train(tmp_path):
-    pytest.importorskip("lightning", reason="lightning is not installed")
+    pytest.importorskip("drr.train.training", exc_type=ImportError)
     rng = np.random.default_rng(0)
     labels = [[i % 2, 0] for i in range(20)]
     pictures = rng.integers(0, 100, (20, 32, 32)) + 100 * np.array(labels)[:, :1, None]
@@ -147,7 +147,7 @@ def films(tmp_path_factory):
     ],
 )
 def test_a_refused_training_is_one_line_and_leaves_nothing(films, tmp_path, recipe, options, words):
-    pytest.importorskip("lightning", reason="lightning is not installed")
+    pytest.importorskip("drr.train.training", exc_type=ImportError)
     (tmp_path / "r.json").write_text(recipe)
     folder = tmp_path / "runs" / "run"
     options = ["--accelerator", "cpu", *options]

@@ -16,12 +16,12 @@ import pytest
 from dataset_file import write_dataset
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("lightning", reason="lightning is not installed")
+pytest.importorskip("drr.train.training", exc_type=ImportError)
 
 from drr.datasets.schema import DatasetError  # noqa: E402
 from drr.train.data import training_parts  # noqa: E402
 from drr.train.devices import find_devices, listening, told  # noqa: E402
-from drr.train.model import DenseNet121  # noqa: E402
+from drr.train.model import densenet121  # noqa: E402
 from drr.train.predict import predict  # noqa: E402
 from drr.train.recipe import Recipe  # noqa: E402
 from drr.train.train import TrainingError, _check_steps, train  # noqa: E402
@@ -140,7 +140,7 @@ def test_devices_that_are_there():
 @pytest.mark.parametrize("size", [32, 60, 61, 64])
 def test_a_last_step_of_one_image(size):
     """What is refused is what batch normalisation refuses."""
-    network = DenseNet121(1, channels=1)
+    network = densenet121(1, channels=1)
     recipe = Recipe(image_size=size, batch_size=4)
     _check_steps(8, recipe, 1)
     _check_steps(10, recipe, 1)

@@ -7,20 +7,21 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from drr.train.model import (  # noqa: E402
-    DenseNet121,
     Model,
     ModelError,
+    densenet121,
     initialise,
     load_model,
     save_model,
 )
 from drr.train.recipe import Recipe  # noqa: E402
+from drr.train.vision import import_vision  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return DenseNet121(2)
+    return densenet121(2)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def model(network):
 
 
 def test_size_and_names():
-    network = DenseNet121(1000)
+    network = densenet121(1000)
     # The figures of torchvision's documentation and of its state dictionary.
     assert sum(p.numel() for p in network.parameters()) == 7_978_856
     names = list(network.state_dict())
@@ -50,7 +51,7 @@ def test_output(network):
     images = torch.rand(3, 3, 64, 48)
     with torch.inference_mode():
         assert network.eval()(images).shape == (3, 2)
-        assert DenseNet121(5, channels=1).eval()(images[:, :1]).shape == (3, 5)
+        assert densenet121(5, channels=1).eval()(images[:, :1]).shape == (3, 5)
 
 
 def test_a_model_comes_back(model, tmp_path):
@@ -105,20 +106,20 @@ def test_nothing_in_a_file_is_run(tmp_path):
 
 def test_weights_of_others(network, tmp_path):
     """As torchvision's first file has them: old names, ImageNet's classifier."""
-    photographs = DenseNet121(1000)
+    photographs = densenet121(1000)
     old = {
         name.replace("norm1", "norm.1").replace("conv2", "conv.2") if "layer" in name else name: v
         for name, v in photographs.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
     torch.save(old, tmp_path / "imagenet.pth")
-    mine = DenseNet121(2)
+    mine = densenet121(2)
     notes = initialise(mine, tmp_path / "imagenet.pth")
     assert [note.split()[0] for note in notes] == ["classifier.weight", "classifier.bias"]
     name = "features.denseblock2.denselayer3.conv2.weight"
     assert torch.equal(mine.state_dict()[name], photographs.state_dict()[name])
 
-    grey, organs = DenseNet121(2, channels=1), DenseNet121(2, channels=5)
+    grey, organs = densenet121(2, channels=1), densenet121(2, channels=5)
     assert "fitted to 1 channels" in initialise(grey, tmp_path / "imagenet.pth")[0]
     initialise(organs, tmp_path / "imagenet.pth")
     first = photographs.features.conv0.weight
@@ -127,8 +128,28 @@ def test_weights_of_others(network, tmp_path):
     assert not organs.features.conv0.weight[:, 3:].any()
 
 
+def test_networks_of_torchxrayvision(tmp_path):
+    """As it publishes them: whole networks, pickled."""
+    xrv = import_vision("torchxrayvision")
+    theirs = xrv.models.DenseNet(num_classes=18, in_channels=1).eval()
+    torch.save(theirs, tmp_path / "xrv.pt")
+    mine = densenet121(18, channels=1).eval()
+    (note,) = initialise(mine, tmp_path / "xrv.pt")
+    assert "normalisation 'torchxrayvision'" in note
+    images = torch.rand(2, 1, 224, 224) * 2048 - 1024
+    with torch.inference_mode():
+        torch.testing.assert_close(mine(images), theirs(images))
+
+
+def test_networks_of_others_are_not_trusted(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3))
+    torch.save({"state_dict": network}, tmp_path / "linear.pt")
+    with pytest.raises(ModelError, match="no state dictionary"):
+        initialise(densenet121(2), tmp_path / "linear.pt")
+
+
 def test_weights_that_do_not_fit(model, tmp_path):
-    mine = DenseNet121(2)
+    mine = densenet121(2)
     save_model(tmp_path / "model.pt", model)
     assert initialise(mine, tmp_path / "model.pt") == []
     torch.save({"state_dict": torch.nn.Linear(3, 4).state_dict()}, tmp_path / "linear.pt")

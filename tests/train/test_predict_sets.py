@@ -17,7 +17,7 @@ from drr.cli import main  # noqa: E402
 from drr.datasets import StoredDRRs  # noqa: E402
 from drr.evaluate.metrics import EvaluationError  # noqa: E402
 from drr.evaluate.predictions import read_predictions  # noqa: E402
-from drr.train.model import DenseNet121, Model, save_model  # noqa: E402
+from drr.train.model import Model, densenet121, save_model  # noqa: E402
 from drr.train.predict_sets import predict_films, predict_views, truth_of  # noqa: E402
 from drr.train.recipe import Recipe  # noqa: E402
 
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)  # the images are tiny
     torch.manual_seed(0)
     model = Model(
-        network=DenseNet121(2, channels=1).eval(),
+        network=densenet121(2, channels=1).eval(),
         labels=LABELS,
         recipe=Recipe(image_size=32, channels=1, normalisation="centred"),
         extra_channels=0,

@@ -18,7 +18,7 @@ import pytest
 from dataset_file import write_dataset
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("lightning", reason="lightning is not installed")
+pytest.importorskip("drr.train.training", exc_type=ImportError)
 
 import drr  # noqa: E402
 from drr.datasets import StoredDRRs  # noqa: E402

@@ -14,6 +14,7 @@ from drr.datasets.labels import UNCERTAIN, UNKNOWN
 from drr.datasets.schema import DatasetError
 from drr.datasets.study import CohortError
 from drr.errors import DRRError, PolicyError
+from drr.train.vision import import_vision
 
 NAMES = ["Cardiomegaly", "Pleural effusion", "Lung nodule"]
 CODES = [[i % 2, 1 - i % 2, (0, 1, UNCERTAIN, UNKNOWN)[i % 4]] for i in range(8)]
@@ -98,10 +99,8 @@ def test_transform_and_style(file, pictures):
 
 
 def test_torchxrayvision_takes_it(file):
-    try:
-        import torchxrayvision as xrv
-    except (ImportError, RuntimeError) as error:  # torchvision's builds fit one PyTorch each
-        pytest.skip(f"torchxrayvision is not there: {error}")
+    pytest.importorskip("torch", reason="torch is not installed")
+    xrv = import_vision("torchxrayvision")
     first, second = (StoredDRRs(file, style="torchxrayvision", split=s) for s in ("train", "valid"))
     wanted = ["Pleural effusion", "Cardiomegaly"]
     for data in (first, second):

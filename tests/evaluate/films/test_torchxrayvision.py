@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dataset_file import write_dataset
+from PIL import Image
 
 from drr.datasets import StoredDRRs
 from drr.datasets.labels import UNKNOWN
 from drr.evaluate.films.torchxrayvision import TorchXRayVisionFilms
 from drr.evaluate.metrics import EvaluationError
+from drr.train.vision import import_vision
 
 pytest.importorskip("pandas")
 
@@ -81,3 +83,25 @@ def test_what_is_none_of_its_kind(dataset: StoredDRRs) -> None:
         dataset.transform = wrong
         with pytest.raises(EvaluationError, match="not from -1024 to 1024"):
             TorchXRayVisionFilms(dataset)[0]
+
+
+def test_a_data_set_of_the_package_itself(tmp_path: Path) -> None:
+    """NIH ChestX-ray14 as torchxrayvision reads it, in files laid out as it is distributed."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    xrv = import_vision("torchxrayvision")
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 24, 20), np.uint8)
+    rows = ["Image Index,Finding Labels,Patient ID,Patient Age,Patient Gender,View Position"]
+    for number, (picture, findings, view) in enumerate(
+        zip(pictures, ("Effusion|Mass", "No Finding", "Nodule"), ("PA", "AP", "PA"), strict=True)
+    ):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{findings},{number},6{number},F,{view}")
+    (tmp_path / "entries.csv").write_text("\n".join(rows) + "\n")
+    theirs = xrv.datasets.NIH_Dataset(
+        str(tmp_path), csvpath=str(tmp_path / "entries.csv"), views=["PA", "AP"]
+    )
+    films = TorchXRayVisionFilms(theirs, labels=("Pleural effusion", "Lung nodule"))
+    assert films.views == ["PA", "AP", "PA"]
+    assert films.patients == ["0", "1", "2"]
+    assert films.codes.tolist() == [[1, 0], [0, 0], [0, 1]]
+    np.testing.assert_allclose(films[2]["image"][0], pictures[2] / 255, atol=1e-6)
