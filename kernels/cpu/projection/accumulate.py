@@ -137,22 +137,28 @@ def _add_slab(rows, slab, slips, moved, attenuation, sizes, scratch, hidden, ima
     if x1 <= x0:
         return
     _weigh(pairs, weights, top, bottom, step_q, shift_q, count)
-    # What of the lines is seen from these columns.
-    left = max(first, int64(math.floor(step * x0 + shift)))
-    right = min(last, int64(math.floor(step * (x1 - 1) + shift)) + 2)
-    begin = int64(step * x0 + shift + pad) - 3
-    end = int64(step * (x1 - 1) + shift + pad) + LANES
-    seen = left, right, begin, end, length
-    _attenuate_lines(rows, slab, slips, seen, attenuation, lines, width, pad)
-    for x in range(x0, x1, CHUNK):
-        # The same voxels of the next slab, far away, while these are near.
-        here = (m1 - tile_start) * stride + int64(step * x + shift)
-        for r in range(count):
-            fetch(source, here + places[r], int64(step * CHUNK) + 31)
-        size = min(CHUNK, x1 - x)
-        _resample(lines, width, count, step, shift + pad, x, size, resampled)
-        between = pairs, weights, top, bottom
-        _add(resampled, size, between, hidden, sign * m0, columns, x, image)
+    edge = x0
+    while edge < x1:
+        seen = first, last, length
+        start, stop, edge = _stretch(rows, slab, slips, moved, seen, edge, x1, sizes[9])
+        if stop == start:
+            continue
+        # What of the lines is seen from these columns.
+        left = max(first, int64(math.floor(step * start + shift)))
+        right = min(last, int64(math.floor(step * (stop - 1) + shift)) + 2)
+        begin = int64(step * start + shift + pad) - 3
+        end = int64(step * (stop - 1) + shift + pad) + LANES
+        shown = left, right, begin, end, length
+        _attenuate_lines(rows, slab, slips, shown, attenuation, lines, width, pad)
+        for x in range(start, stop, CHUNK):
+            # The same voxels of the next slab, far away, while these are near.
+            here = (m1 - tile_start) * stride + int64(step * x + shift)
+            for r in range(count):
+                fetch(source, here + places[r], int64(step * CHUNK) + 31)
+            size = min(CHUNK, stop - x)
+            _resample(lines, width, count, step, shift + pad, x, size, resampled)
+            between = pairs, weights, top, bottom
+            _add(resampled, size, between, hidden, sign * m0, columns, x, image)
 
 
 @jit
@@ -181,6 +187,46 @@ def _matter(rows, slab, slips, seen, lowest):
 
 
 @jit
+def _stretch(rows, slab, slips, moved, seen, edge, x1, lowest):
+    """The next chunks of columns, from `edge` on, in each of which something attenuates.
+
+    Of bone, few do. Returns the first column, the end, and where to look next.
+    """
+    (source, places, count, stride, tile_start), (m0, m1) = rows, slab
+    step, _, shift, _ = moved
+    first, last, length = seen
+    start = stop = edge
+    while edge < x1 and stop == edge:
+        edge = min(stop + CHUNK, x1)
+        left = max(first, int64(math.floor(step * stop + shift)))
+        right = min(last, int64(math.floor(step * (edge - 1) + shift)) + 2)
+        found = False
+        for m in range(m0, m1):
+            here, end = max(left, -slips[m]), min(right, length - slips[m])
+            for r in range(count):
+                at = (m - tile_start) * stride + slips[m] + places[r] + here
+                found = found or _any_within(source, at, end - here, lowest)
+                if not found:
+                    fetch(source, at + stride, end - here)
+        if found:
+            stop = edge
+        elif start == stop:
+            start = stop = edge
+    return start, stop, edge
+
+
+@jit
+def _any_within(voxels, at, count, lowest):
+    """Whether any of `count` voxels is a value or more; also where they are too few to look at."""
+    if count < PAIR:
+        return count > 0
+    for i in range(0, count - PAIR, PAIR):
+        if any_from(voxels, at + i, lowest):
+            return True
+    return any_from(voxels, at + count - PAIR, lowest)
+
+
+@jit
 def _weigh(pairs, weights, top, bottom, step, shift, count):
     """For rows of the image, the row of voxels before each, and the weights of it and the next."""
     for v in range(top, bottom):
@@ -191,15 +237,15 @@ def _weigh(pairs, weights, top, bottom, step, shift, count):
 
 
 @jit
-def _attenuate_lines(rows, slab, slips, seen, attenuation, lines, width, pad):
+def _attenuate_lines(rows, slab, slips, shown, attenuation, lines, width, pad):
     """Write the attenuation of rows of voxels, added up over the planes of a slab, to lines.
 
-    Of a line, what is `seen`: voxels from `left` to `right`, and zeros around them from `begin` to
+    Of a line, what is `shown`: voxels from `left` to `right`, and zeros around them from `begin` to
     `end`.
     """
     (source, places, count, stride, tile_start), (m0, m1) = rows, slab
-    (left, right, begin, end, length) = seen
-    (thresholds, slopes, nothing, table) = attenuation
+    left, right, begin, end, length = shown
+    thresholds, slopes, nothing, table = attenuation
     for r in range(count):
         line = r * width
         # The first plane of a slab begins the line, the others add to it.
