@@ -201,7 +201,7 @@ def test_no_index_is_out_of_bounds_in_many_cases(pytestconfig):
 ALONG_AN_AXIS = """
 import numpy as np
 from drr.physics.attenuation import water
-from drr.kernels.cpu import project as cpu
+from drr.kernels.cpu.projection import project as cpu
 from drr.kernels.rays import rays_in_voxels
 hu = np.zeros((20, 20, 20), np.int16)
 for axis in range(3):
