@@ -7,6 +7,7 @@ through the metric tensor of the affine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,12 @@ class Rays:
         rows, columns = self.shape
         center = self.origin + self.u * (columns - 1) / 2 + self.v * (rows - 1) / 2
         return np.asarray(center - self.source[:3])
+
+    def packed(self, order: Sequence[int] = (0, 1, 2)) -> NDArray[np.float64]:
+        """`(7, 3)` source, origin, u, v and the metric for kernels, axes in another order."""
+        index = list(order)
+        rows = [self.source[index], self.origin[index], self.u[index], self.v[index]]
+        return np.concatenate([rows, self.metric[np.ix_(index, index)]])
 
     def subdivided(self, across: int, down: int) -> Rays:
         """The rays of a detector whose every pixel is split into `down` x `across`."""

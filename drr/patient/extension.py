@@ -7,9 +7,8 @@ that a field with a radiographer's margins and divergent rays ends nowhere in em
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,47 +218,17 @@ def fill_margins(
     if added.outline is not None:
         added.outline.fill(volume, scan, (by, bx), threads=threads)
         notes.append(added.outline.note)
-    ends = [
-        _End("below", scan, out[:bz][::-1]),
-        _End("above", scan[::-1], out[bz + nz :]),
-    ]
-    notes += _continue_ends(ends, volume.spacing, threads=threads)
+    for name, slices, beyond in (
+        ("below", scan, out[:bz][::-1]),
+        ("above", scan[::-1], out[bz + nz :]),
+    ):
+        if len(beyond):
+            _continue_end(slices, beyond, volume.spacing, threads=threads)
+            notes.append(
+                f"extension: {len(beyond) * float(volume.spacing[2]):.0f} mm {name} the scan "
+                "repeat its last slices, blurred with the distance; they are not anatomy"
+            )
     return replace(volume, hu=out, affine=added.affine(volume), notes=(*volume.notes, *notes))
-
-
-class _End(NamedTuple):
-    """An end of a scan, to be continued.
-
-    Parameters
-    ----------
-    name
-        `below` or `above`.
-    scan
-        `(nz, ny, nx)` int16: the scan's slices, counted from the end on.
-    out
-        `(n, ny, nx)` int16: the slices to fill beyond it, counted from the end on.
-    """
-
-    name: str
-    scan: NDArray[np.int16]
-    out: NDArray[np.int16]
-
-
-def _continue_ends(
-    ends: Sequence[_End], spacing: NDArray[np.float64], *, threads: int | None = None
-) -> list[str]:
-    """Fill the slices beyond the ends of a scan, and say so; `spacing` is `(3,)` mm, x, y, z."""
-    notes = []
-    for end in ends:
-        if not len(end.out):
-            continue
-        slices = np.empty((3, *end.out.shape[1:]), np.float32)
-        blend_slices(slices, _blend(end, spacing, slices), end.out, threads=threads)
-        notes.append(
-            f"extension: {len(end.out) * float(spacing[2]):.0f} mm {end.name} the scan repeat its "
-            "last slices, blurred with the distance; they are not anatomy"
-        )
-    return notes
 
 
 def repeated(added: int, spacing: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -281,29 +250,40 @@ def _beyond(added: int, spacing: NDArray[np.float64]) -> tuple[NDArray[np.float6
     return distance, to_mean, to_blurred * to_blurred * (3 - 2 * to_blurred)
 
 
-def _blend(
-    end: _End, spacing: NDArray[np.float64], slices: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """`(n, 3)` weights of three slices, of which sums make those beyond an end, counted from it.
+def _continue_end(
+    scan: NDArray[np.int16],
+    beyond: NDArray[np.int16],
+    spacing: NDArray[np.float64],
+    *,
+    threads: int | None = None,
+) -> None:
+    """Fill slices beyond an end of a scan by the last one, a mean of the last, and that blurred.
 
-    The slices, the last, a mean of the last, and that blurred, are written to `(3, ny, nx)`.
+    Parameters
+    ----------
+    scan, beyond
+        `(nz, ny, nx)` and `(n, ny, nx)` int16, both counted from the end on.
+    spacing
+        `(3,)` mm along x, y and z.
     """
     p = EXTENSION_PARAMETERS
+    slices = np.empty((3, *beyond.shape[1:]), np.float32)
     last, mean, blurred = slices
     count = max(1, round(p["mean_mm"] / float(spacing[2])))
     limits = int(p["lowest_hu"]), int(p["highest_hu"])
-    mean_slice(end.scan[:1], *limits, last)
-    mean_slice(end.scan[:count], *limits, mean)
+    mean_slice(scan[:1], *limits, last)
+    mean_slice(scan[:count], *limits, mean)
     inside = _filled(mean > p["tissue_hu"])
     sigmas = p["blur_mm"] / float(spacing[1]), p["blur_mm"] / float(spacing[0])
     blur_inside(mean, inside, sigmas, blurred)
-    numbers = repeated(len(end.out), spacing)
+    numbers = repeated(len(beyond), spacing)
     # Of slices that are the same, the mean.
     _, to_mean, to_blurred = (
-        np.bincount(numbers, way) / np.bincount(numbers) for way in _beyond(len(end.out), spacing)
+        np.bincount(numbers, way) / np.bincount(numbers) for way in _beyond(len(beyond), spacing)
     )
-    parts = [(1 - to_blurred) * (1 - to_mean), (1 - to_blurred) * to_mean, to_blurred]
-    return np.stack(parts, axis=1).astype(np.float32)[numbers]
+    shares = [(1 - to_blurred) * (1 - to_mean), (1 - to_blurred) * to_mean, to_blurred]
+    weights = np.stack(shares, axis=1).astype(np.float32)
+    blend_slices(slices, weights[numbers], beyond, threads=threads)
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -51,14 +51,15 @@ def block_means(
     fits = rows * factors[2] * max(abs(floor), abs(ceiling)) < 2**15
     sums = np.int16 if fits else np.int32
     padded = (shape[2] + 1) * factors[2]
+    sizes = np.array([*values.shape, *factors, *every, *shape[1:]], np.int64)
+    limits = np.array([floor, ceiling], np.int16)
 
     def task(start: int, stop: int) -> None:
+        # A last block that holds fewer voxels is filled up with values that change nothing.
+        columns = np.zeros(padded, sums), np.full(padded, -32768, np.int16)
+        blocks = np.empty(padded, sums), np.empty(padded, np.int16)
         _block_means(
-            *(values.reshape(-1), *values.shape, *factors, *every),
-            *(np.int16(floor), np.int16(ceiling), *shape[1:]),
-            # A last block that holds fewer voxels is filled up with values that change nothing.
-            *(np.zeros(padded, sums), np.full(padded, -32768, np.int16)),
-            *(np.empty(padded, sums), np.empty(padded, np.int16)),
+            *(values.reshape(-1), sizes, limits, *columns, *blocks),
             *(means.reshape(-1), maxima.reshape(-1), start, stop),
         )
 
@@ -69,14 +70,19 @@ def block_means(
 
 @jit
 def _block_means(
-    flat, nz, ny, nx, fz, fy, fx, dz, dy, low, high, by, bx, total, highest,
-    block_total, block_highest, means, maxima, start, stop,
+    flat, sizes, limits, total, highest, block_total, block_highest, means, maxima, start, stop
 ):  # fmt: skip
     """Of planes of blocks, one row of blocks at a time: `total` and `highest` are of its columns.
 
     Rows are summed before columns, and as many columns as a block has from each one on, of which
     few are needed. With unsigned indices such loops become vector instructions.
+
+    `sizes` (10,) int64 are along z, y and x the voxels and those of a block, then `every`, and the
+    blocks along y and x; `limits` (2,) int16 are floor and ceiling.
     """
+    nz, ny, nx, fz, fy, fx = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
+    dz, dy, by, bx = sizes[6], sizes[7], sizes[8], sizes[9]
+    low, high = limits[0], limits[1]
     width, factor = uint64(nx), uint64(fx)
     for block_row in range(start * by, stop * by):
         k, j = block_row // by, block_row % by

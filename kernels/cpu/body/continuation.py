@@ -182,11 +182,11 @@ def fill_sides(
     first = np.searchsorted(sector, np.arange(edge.size + 1))
     where = first, places, radius, limit, share
     flat, pitch = values.reshape(-1), values.shape[1] * values.shape[2]
-    tables = edge.size, edge, outline.reshape(-1), inner.reshape(-1)
-    constants = np.float32(outer), background, np.float32(fade)
+    tables = edge, outline.reshape(-1), inner.reshape(-1)
+    levels = np.array([outer, background, fade], np.float32)
 
     def task(start: int, stop: int) -> None:
-        _fill_sides(flat, pitch, *where, *tables, *constants, start, stop)
+        _fill_sides(flat, pitch, *where, *tables, levels, start, stop)
 
     run(task, split(len(values), 4 * threads), threads)
 
@@ -360,10 +360,10 @@ def _blend_slices(first, second, third, weights, size, out, count, start, stop):
 
 @jit
 def _fill_sides(
-    values, pitch, first, places, radius, limit, share, sectors, edge, outline, inner,
-    outer, background, fade, start, stop,
+    values, pitch, first, places, radius, limit, share, edge, outline, inner, levels, start, stop
 ):  # fmt: skip
-    one = f4(1)
+    outer, background, fade = levels[0], levels[1], levels[2]
+    one, sectors = f4(1), edge.size
     for z in range(start, stop):
         plane, line = uint64(z * pitch), z * sectors
         for sector in range(sectors):
@@ -381,5 +381,5 @@ def _fill_sides(
                 at_edge = (one - f) * inner[a] + f * inner[b]
                 tissue = outer + inside / (reach - limit[n]) * (at_edge - outer)
                 part = inside / fade if inside < fade else one
-                value = f4(background) + part * (tissue - f4(background))
+                value = background + part * (tissue - background)
                 values[place] = np.int16(np.floor(value + f4(0.5)))

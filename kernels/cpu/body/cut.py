@@ -18,7 +18,7 @@ from drr.kernels.cpu.body.block_classes import (
 from drr.kernels.cpu.body.morphology import Mask
 from drr.kernels.cpu.compiler.jit import float32 as f4
 from drr.kernels.cpu.compiler.jit import int32, jit, uint8, uint64
-from drr.kernels.cpu.compiler.vectors import LANES, fetch, larger, splat, store, widen
+from drr.kernels.cpu.compiler.vectors import LANES, larger, splat, store, widen
 from drr.threads import available_cpus, run, split
 
 __all__ = ["cut", "kept_box"]
@@ -280,8 +280,10 @@ def _apart(z0, z1):
 
 
 @jit
-def _gather(values, classes, first, grid, z0, z1, padding, seen, judged):
+def _gather(values, classes, first, grid, z0, z1, fresh, padding, seen, judged):
     """Sum up what walks will see in a few slices, or some of them; mark what they will judge.
+
+    The other blocks are marked in the first slices of a plane of them, which is `fresh`.
 
     Vectors reach over the ends of runs: what they write there is written again or never read.
     """
@@ -299,10 +301,6 @@ def _gather(values, classes, first, grid, z0, z1, padding, seen, judged):
                 i += 1
             x1 = min(i * fx, nx)
             for y in range(j * fy, min(j * fy + fy, ny)):
-                # The skin goes on in the next row of blocks about where it is in this one.
-                for z in range(z0, z1, step):
-                    ahead = (z * ny + y + fy) * nx + x0 - LANES
-                    fetch(values, ahead, x1 - x0 + 2 * LANES)
                 for x in range(y * nx + x0, y * nx + x1, LANES):
                     old = z0 * ny * nx + x
                     if (z1 - 1) * ny * nx + x + LANES > values.size:
@@ -323,6 +321,8 @@ def _gather(values, classes, first, grid, z0, z1, padding, seen, judged):
                 i += 1
             mark = uint8(UNJUDGED + 1 if kind == RIM else UNJUDGED)
             if kind in (INSIDE, OUTSIDE):
+                if not fresh:
+                    continue
                 mark = uint8(STAYS if kind == INSIDE else GOES)
             size = uint64(min(i * fx, nx) - x0)
             for y in range(j * fy, min(j * fy + fy, ny)):
@@ -416,6 +416,6 @@ def _cut(
         for z0 in range(k * fz, end, together):
             z1 = min(z0 + together, end)
             slices = (z1 - z0 - 1) // _apart(z0, z1) + 1
-            _gather(values, classes, first, grid, z0, z1, padding, seen, judged)
+            _gather(values, classes, first, grid, z0, z1, z0 == k * fz, padding, seen, judged)
             _judge(seen, judged, classes, first, grid, lanes, slices, walk, near_y, near_x)
             _write(values, (ny, nx), z0, z1, out, room, at, replaced, judged, counts, 2 * k)

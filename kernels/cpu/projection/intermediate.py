@@ -32,10 +32,11 @@ class Plan:
 
     Voxel coordinates `p` and `q` of slab `s` are `scales[s] * pitch * X + shifts[s]` for
     intermediate pixel X; the intermediate plane is `plane` along `axis`. A slab is the planes from
-    one of `starts` to the next, each moved along p by its whole number `slips` first. `low` and
-    `high` are the least and the largest of each row of `sign * limit`, empty where nothing limits
-    the rays. Rows and columns of the detector are `straight` where they run along those of the
-    intermediate image, and `exact` where their pixels are the same.
+    one of `starts` to the next, each moved along p by its whole number `slips` first. `limit` is
+    where each ray meets the detector, its plane's number times `sign`; `reach` the least and the
+    largest of each row, `(2, rows)`. Both are empty where nothing limits the rays. Rows and columns
+    of the detector are `straight` where they run along those of the intermediate image, and `exact`
+    where their pixels are the same.
     """
 
     axis: int
@@ -56,9 +57,8 @@ class Plan:
     shifts_p: NDArray[np.float64]
     shifts_q: NDArray[np.float64]
     limit: NDArray[np.float32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-    sign: float
+    reach: NDArray[np.float32]
+    sign: int
 
 
 def dominant_axis(rays: Rays) -> int:
@@ -152,10 +152,9 @@ def plan(
     limit, sign = _detector_limit(
         rays, counts, axis, p_axis, q_axis, plane, start, pitches, (int(size[1]), columns)
     )
-    low = (sign * limit).min(axis=1) if limit.size else limit[0:0, 0]
-    high = (sign * limit).max(axis=1) if limit.size else limit[0:0, 0]
+    reach = np.stack([limit.min(axis=1), limit.max(axis=1)]) if limit.size else limit.reshape(2, 0)
     # Those that the detector touches are not added to others, of which it may hide all or nothing.
-    nearest, furthest = low.min(initial=np.inf), high.max(initial=-np.inf)
+    nearest, furthest = reach[0].min(initial=np.inf), reach[1].max(initial=-np.inf)
     cut = (sign * m + 0.5 >= nearest) & (sign * m - 0.5 <= furthest)
     slope = _steepest(rays, axis, (p_axis, q_axis), plane, start, stop)
     starts = _starts(cut, int(min(slab, 1 + 2 * apart / max(slope, 1e-9))))
@@ -183,8 +182,7 @@ def plan(
         shifts_p=offset_p + scales * start[0],
         shifts_q=offset_q + scales * start[1],
         limit=limit,
-        low=low,
-        high=high,
+        reach=reach,
         sign=sign,
     )
 
@@ -298,10 +296,10 @@ def _detector_limit(
     start: NDArray[np.float64],
     pitches: NDArray[np.float64],
     shape: tuple[int, int],
-) -> tuple[NDArray[np.float32], float]:
-    """Plane coordinate at which each intermediate ray meets the detector, if inside the volume."""
+) -> tuple[NDArray[np.float32], int]:
+    """Where each intermediate ray meets the detector, if inside the volume, and the direction."""
     direction = rays.central_direction
-    sign = math.copysign(1.0, direction[axis])
+    sign = -1 if direction[axis] < 0 else 1
     nothing = np.empty((0, 1), np.float32)
     if rays.is_parallel:
         return nothing, sign
@@ -319,4 +317,4 @@ def _detector_limit(
         t = float((rays.origin - s) @ normal) / along
     limit = s[axis] + t * (plane - s[axis])
     # Rays that never meet the detector plane on their way are not detector rays.
-    return np.where(t > 0, limit, sign * 1e9).astype(np.float32), sign
+    return np.where(t > 0, sign * limit, 1e9).astype(np.float32), sign

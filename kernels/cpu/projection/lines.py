@@ -6,7 +6,6 @@ from drr.kernels.cpu.compiler.jit import float32 as f4
 from drr.kernels.cpu.compiler.jit import int64, jit
 from drr.kernels.cpu.compiler.vectors import (
     LANES,
-    any_from,
     fma,
     larger,
     load,
@@ -17,15 +16,11 @@ from drr.kernels.cpu.compiler.vectors import (
 
 __all__ = [
     "NOTHING",
-    "WIDE",
-    "any_within",
     "attenuate",
     "clear",
     "hinges",
 ]
 
-# Voxels that are compared with air at once.
-WIDE = 2 * LANES
 # Denser than no threshold.
 NOTHING = -32768
 
@@ -99,14 +94,3 @@ def clear(lines, start, stop):
     """Zeros from start on to stop, or to the end of the last vector."""
     for i in range(start, stop, LANES):
         store(lines, i, splat(f4(0)))
-
-
-@jit
-def any_within(voxels, at, count, lowest):
-    """Whether any of `count` voxels is a value or more; also where they are too few to look at."""
-    if count < WIDE:
-        return count > 0
-    for i in range(0, count - WIDE, WIDE):
-        if any_from(voxels, at + i, lowest):
-            return True
-    return any_from(voxels, at + count - WIDE, lowest)

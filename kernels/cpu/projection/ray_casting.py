@@ -20,9 +20,10 @@ POINTS, NUMBERS = 4, 2
 
 
 @jit(inline=True)
-def ray_of(source, origin, u, v, column, row, reach, start, direction):
+def ray_of(rays, column, row, reach, start, direction):
     """Set start and direction of one ray; return the parameter where it begins (it ends at 1)."""
-    if source[3] == 0.0:
+    source, origin, u, v = rays[0], rays[1], rays[2], rays[3]
+    if reach > 0.0:
         for a in range(3):
             start[a] = origin[a] + column * u[a] + row * v[a]
             direction[a] = source[a] * reach
@@ -34,25 +35,26 @@ def ray_of(source, origin, u, v, column, row, reach, start, direction):
 
 
 @jit(inline=True)
-def length_of(direction, metric):
+def length_of(direction, rays):
     total = 0.0
     for a in range(3):
         for b in range(3):
-            total += direction[a] * metric[a, b] * direction[b]
+            total += direction[a] * rays[4 + a, b] * direction[b]
     return math.sqrt(total)
 
 
 @jit
 def siddon_rows(
-    flat, counts, strides, table, source, origin, u, v, metric, reach, across, down,
+    flat, counts, strides, table, rays, reach, across, down,
     row_start, row_stop, points, numbers, out,
 ):  # fmt: skip
     """Exact paths through piecewise-constant voxels for detector rows [row_start, row_stop).
 
     Walks from voxel to voxel (J. Amanatides and A. Woo, "A fast voxel traversal algorithm for ray
     tracing", Eurographics 1987), weighting each by the length inside it. `counts` and `strides`
-    are of x, y and z; `points` (`POINTS`, 3) float64 and `numbers` (`NUMBERS`, 3) int64 are
-    scratch.
+    are of x, y and z; `rays` is from `Rays.packed`, and `reach` how many of their steps parallel
+    ones run either way, 0 for others; `points` (`POINTS`, 3) float64 and `numbers` (`NUMBERS`, 3)
+    int64 are scratch.
     """
     nx, ny = counts[0], counts[1]
     start, direction, following, interval = points[0], points[1], points[2], points[3]
@@ -65,7 +67,7 @@ def siddon_rows(
                 for i in range(across):
                     cu = column + (i + 0.5) / across - 0.5
                     cv = row + (j + 0.5) / down - 0.5
-                    t = ray_of(source, origin, u, v, cu, cv, reach, start, direction)
+                    t = ray_of(rays, cu, cv, reach, start, direction)
                     end = 1.0
                     for a in range(3):
                         below, above = -0.5 - start[a], counts[a] - 0.5 - start[a]
@@ -124,13 +126,13 @@ def siddon_rows(
                         voxel += move
                         if voxel < 0 or voxel >= size:
                             break
-                    pixel += total * length_of(direction, metric)
+                    pixel += total * length_of(direction, rays)
             out[row, column] = pixel * share
 
 
 @jit
 def joseph_rows(
-    flat, counts, strides, table, source, origin, u, v, metric, reach, across, down,
+    flat, counts, strides, table, rays, reach, across, down,
     row_start, row_stop, points, numbers, out,
 ):  # fmt: skip
     """Sums over the planes of each ray's dominant axis, bilinear within each plane.
@@ -146,7 +148,7 @@ def joseph_rows(
                 for i in range(across):
                     cu = column + (i + 0.5) / across - 0.5
                     cv = row + (j + 0.5) / down - 0.5
-                    t0 = ray_of(source, origin, u, v, cu, cv, reach, start, direction)
+                    t0 = ray_of(rays, cu, cv, reach, start, direction)
                     axis = 0
                     for a in range(1, 3):
                         if abs(direction[a]) > abs(direction[axis]):
@@ -199,5 +201,5 @@ def joseph_rows(
                                         hu = flat[at + di * stride_p + dj * stride_q]
                                         value += w * table[int64(hu) + 32768]
                         total += min(part, 1.0) * value
-                    pixel += total * length_of(direction, metric) / abs(along)
+                    pixel += total * length_of(direction, rays) / abs(along)
             out[row, column] = pixel * share

@@ -46,25 +46,12 @@ def siddon_jacobs(
     threads = available_cpus() if threads is None else threads
     counts = np.array(volume.shape[::-1], np.int64)
     out = np.zeros(rays.shape, np.float32)
+    where = dense.ravel(), start, strides[::-1].copy(), counts, np.asarray(spacing, np.float64)
+    packed = np.stack([rays.source, rays.origin, rays.u, rays.v])
 
     def cast(first: int, last: int) -> None:
-        cast_rows(
-            dense.ravel(),
-            start,
-            strides[::-1].copy(),
-            counts,
-            np.asarray(spacing, np.float64),
-            rays.source,
-            rays.origin,
-            rays.u,
-            rays.v,
-            float(threshold),
-            first,
-            last,
-            np.empty((3, 3), np.float32),
-            np.empty((2, 3), np.int64),
-            out,
-        )
+        scratch = np.empty((3, 3), np.float32), np.empty((2, 3), np.int64)
+        cast_rows(*where, packed, float(threshold), first, last, *scratch, out)
 
     # Several ranges a thread, because rays that miss the body cost nothing.
     run(cast, split(rays.shape[0], threads * 8 if threads > 1 else 1), threads)
@@ -73,13 +60,15 @@ def siddon_jacobs(
 
 @jit
 def cast_rows(
-    flat, start, strides, counts, spacing, source, origin, u, v, threshold, row_start, row_stop,
+    flat, start, strides, counts, spacing, rays, threshold, row_start, row_stop,
     points, numbers, out,
 ):  # fmt: skip
     """Rows [row_start, row_stop); every rounding to float32 stands where the filter has one.
 
-    `points` (3, 3) float32 and `numbers` (2, 3) int64 are scratch.
+    `rays` (4, 3) float64 are source, origin, u and v; `points` (3, 3) float32 and `numbers` (2, 3)
+    int64 are scratch.
     """
+    source, origin, u, v = rays[0], rays[1], rays[2], rays[3]
     nx, ny, nz = counts[0], counts[1], counts[2]
     ux, uy, uz = np.uint64(nx), np.uint64(ny), np.uint64(nz)
     # Only stops rays that single precision would keep on one spot for ever.

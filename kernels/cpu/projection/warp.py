@@ -12,30 +12,7 @@ __all__ = ["warp"]
 
 
 @jit
-def warp(
-    image,
-    columns,
-    source,
-    origin,
-    u,
-    v,
-    metric,
-    plane,
-    p0,
-    pitch_p,
-    q0,
-    pitch_q,
-    exact,
-    straight,
-    across,
-    down,
-    row_start,
-    row_stop,
-    places,
-    blended,
-    out_columns,
-    out,
-):
+def warp(image, rays, toward, plane, sizes, row_start, row_stop, places, blended, out):
     """Carry the intermediate image to detector rows [row_start, row_stop).
 
     Every pixel is the mean of `down` x `across` sub-pixel rays. A ray's value is the intermediate
@@ -44,32 +21,48 @@ def warp(
     otherwise Catmull-Rom interpolation (E. Catmull and R. Rom, 1974), of one row of the image at a
     time when they are `straight`: rows and columns of rays cross the plane along its own.
 
-    Coordinates of `source`, `origin`, `u`, `v` and `metric` are in the order m, p, q. `places` and
-    `blended` are scratch: three float64 of each ray of a row, float32 of each column of the image.
+    Parameters
+    ----------
+    image
+        `(Q, columns)` float32, flat.
+    rays
+        `(7, 3)` float64 in the order m, p, q; see `Rays.packed`.
+    toward
+        1.0 where rays come from a source, 0.0 where they are parallel.
+    plane
+        `(5,)` float64: the intermediate plane's m, then p and pitch of its first column, q and
+        pitch of its first row.
+    sizes
+        `(6,)` int64: columns of the image and of the detector; `across` and `down`; whether
+        `exact`, whether `straight`.
+    row_start, row_stop
+        Rows of the detector.
+    places, blended
+        Scratch: three float64 of each ray of a row, float32 of each column of the image.
+    out
+        `(rows, columns)` float32 of the detector, flat.
     """
-    rows = image.size // columns
-    rays = out_columns * across
+    columns, out_columns, across, down = sizes[0], sizes[1], sizes[2], sizes[3]
+    exact, straight = sizes[4], sizes[5]
+    rows, count = image.size // columns, out_columns * across
     for i in range(row_start * out_columns, row_stop * out_columns):
         out[i] = f4(0)
     for row in range(row_start, row_stop):
         for part in range(down):
             line = row + (part + 0.5) / down - 0.5
-            trace(
-                source, origin, u, v, metric, plane, p0, pitch_p, q0, pitch_q, across, line, rays,
-                places,
-            )  # fmt: skip
+            trace(rays, toward, plane, across, line, count, places)
             if exact:
-                take_row(image, rows, columns, places, rays, across, down, row * out_columns, out)
+                take_row(image, rows, columns, places, count, across, down, row * out_columns, out)
                 continue
             if straight:
                 interpolate_row(
-                    image, rows, columns, places, rays, across, down, row * out_columns, out,
+                    image, rows, columns, places, count, across, down, row * out_columns, out,
                     blended,
                 )  # fmt: skip
                 continue
-            for i in range(rays):
-                x, y = places[i], places[rays + i]
-                weight = f4(places[2 * rays + i] / (across * down))
+            for i in range(count):
+                x, y = places[i], places[count + i]
+                weight = f4(places[2 * count + i] / (across * down))
                 to = uint64(row * out_columns + i // across)
                 n, k = int64(math.floor(x)), int64(math.floor(y))
                 if n < 1 or k < 1 or n > columns - 3 or k > rows - 3:
@@ -151,34 +144,27 @@ def take_row(image, rows, columns, places, rays, across, down, to, out):
 
 
 @jit
-def trace(
-    source, origin, u, v, metric, plane, p0, pitch_p, q0, pitch_q, across, line, rays, places
-):
+def trace(rays, toward, plane, across, line, count, places):
     """Where the rays of one row of sub-pixels cross the intermediate plane, and their weights.
 
     Apart from the search in the image, so that divisions and roots become vectors. Rays that miss
     the plane are placed beside the image.
     """
-    toward = 0.0 if source[3] == 0.0 else 1.0
+    source, origin, u, v = rays[0], rays[1], rays[2], rays[3]
+    plane_m, p0, pitch_p, q0, pitch_q = plane[0], plane[1], plane[2], plane[3], plane[4]
     s0, s1, s2 = source[0], source[1], source[2]
     o0, o1, o2 = origin[0] + line * v[0], origin[1] + line * v[1], origin[2] + line * v[2]
     u0, u1, u2 = u[0], u[1], u[2]
-    m00, m01, m02, m11, m12, m22 = (
-        metric[0],
-        2.0 * metric[1],
-        2.0 * metric[2],
-        metric[4],
-        2.0 * metric[5],
-        metric[8],
-    )
-    for i in range(rays):
+    m00, m01, m02 = rays[4, 0], 2.0 * rays[4, 1], 2.0 * rays[4, 2]
+    m11, m12, m22 = rays[5, 1], 2.0 * rays[5, 2], rays[6, 2]
+    for i in range(count):
         column = (int32(i) + 0.5) / across - 0.5
         m, p, q = o0 + column * u0, o1 + column * u1, o2 + column * u2
         # From the source to the pixel, or along a parallel beam.
         d0, d1, d2 = toward * m - s0, toward * p - s1, toward * q - s2
-        t = (plane - m) / d0
+        t = (plane_m - m) / d0
         ahead = d0 != 0.0 and toward * t > -1.0
         length = d0 * (m00 * d0 + m01 * d1 + m02 * d2) + d1 * (m11 * d1 + m12 * d2) + m22 * d2 * d2
         places[i] = (p + t * d1 - p0) / pitch_p if ahead else -9.0
-        places[rays + i] = (q + t * d2 - q0) / pitch_q if ahead else -9.0
-        places[2 * rays + i] = math.sqrt(length) / abs(d0)
+        places[count + i] = (q + t * d2 - q0) / pitch_q if ahead else -9.0
+        places[2 * count + i] = math.sqrt(length) / abs(d0)

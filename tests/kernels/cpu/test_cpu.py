@@ -374,7 +374,7 @@ def test_a_preview_sees_nothing_behind_the_detector():
         assert sizes.max() == 4
         assert sizes.min() == 1
         # The beam runs towards -y; whole planes beyond every ray's end.
-        beyond = int(np.floor(layout.limit.min())) - 1
+        beyond = int(np.floor((layout.sign * layout.limit).min())) - 1
         lying[:, :beyond] = 2000
         image = preview(rays, bare)
         np.testing.assert_array_equal(preview(rays, lying), image)
