@@ -22,6 +22,9 @@ CREATED := $(VENV)/.created
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
+# LLVM text of the CPU kernels, which wheels contain and a checkout makes once.
+KERNELS := kernels/cpu/compiler/lowered.zip
+
 # The default scan, made anew when the phantom's code changes; nothing when there is a CT.
 DEMO_CT := $(if $(CT),,$(OUT)/phantom.nii.gz)
 
@@ -29,18 +32,18 @@ DEMO_CT := $(if $(CT),,$(OUT)/phantom.nii.gz)
 BENCHMARKS := kernels pipeline cleanup accuracy startup reader file_to_png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bounds lint soak fuzz bench kernels clean
+.PHONY: help setup demo test bounds lint soak fuzz bench kernels signatures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 setup: $(DEV) ## make .venv with the package and its development tools
 
-demo: $(RUN) $(DEMO_CT) ## PA, AP, lateral and oblique of a synthetic chest, or of CT=path, into out/
+demo: $(RUN) $(KERNELS) $(DEMO_CT) ## PA, AP, lateral and oblique of a synthetic chest, or of CT=path, into out/
 	@$(BIN)/drr project "$(or $(CT),$(DEMO_CT))" -o "$(OUT)/" -v pa -v ap -v ll -v lao30 --force
 	@echo "Pictures and their JSON records are in $(OUT)/. Not for diagnosis."
 
-test: $(DEV) ## run the tests
+test: $(DEV) $(KERNELS) ## run the tests
 	$(BIN)/pytest -m "not soak" -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Those that start processes of their own, whose kernels come from a cache, check nothing here.
@@ -51,12 +54,13 @@ BOUNDS := $(filter-out tests/kernels/cpu/compiler/%,$(wildcard tests/kernels/*.p
 bounds: $(DEV) ## run the kernels' tests with every index checked
 	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -m "not soak" -n $(WORKERS) --dist loadfile $(BOUNDS) $(ARGS)
 
-# Type checkers cannot follow the package mapping of pyproject.toml: mypy gets an installed copy.
+# Type checkers cannot follow the package mapping of pyproject.toml: mypy gets a copy laid out as installed.
 lint: $(DEV) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@rm -rf build/typecheck build/lib
-	$(PIP) install --no-deps --target build/typecheck .
+	@mkdir -p build/typecheck && cp -r drr build/typecheck/ && \
+	  cp -r kernels datasets build/typecheck/drr/
 	cd build/typecheck && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml \
 	  --cache-dir ../../.mypy_cache -p drr
 
@@ -69,12 +73,17 @@ fuzz: $(DEV) ## give damaged inputs to every reader, record, table and store, fo
 bench: $(RUN) ## time the kernels; figures go to benchmarks/
 	@for name in $(BENCHMARKS); do echo "$$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done
 
-kernels: $(DEV) ## make the LLVM text of the kernels that is shipped, after a change of theirs
-	$(BIN)/python -m drr.kernels.cpu.compiler.lowered
+kernels: $(KERNELS) ## lower the CPU kernels to LLVM text, after a change of theirs
+
+signatures: $(DEV) ## note the types that the CPU kernels are called with, after a change of theirs
+	$(BIN)/python tools/kernel_signatures.py
 
 clean: ## remove .venv, builds, caches and out/
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(KERNELS): $(wildcard kernels/cpu/*/*.py kernels/cpu/*/*.json datasets/phantom/*.py) | $(RUN)
+	@$(BIN)/python -m drr.kernels.cpu.compiler.lowered
 
 $(OUT)/phantom.nii.gz: $(wildcard datasets/phantom/*.py) | $(RUN)
 	@mkdir -p $(OUT)

@@ -365,7 +365,7 @@ def read_volume(study: Study, root: str | Path, *, threads: int | None = None) -
     """
     path = study.file(root)
     if study.reader == "ct-rate":
-        from drr.datasets.sources.ctrate_volume import read_ct_rate
+        from drr.datasets.ctrate_volume import read_ct_rate
 
         return read_ct_rate(path, metadata=study.metadata, threads=threads)
     from drr.io.read import read

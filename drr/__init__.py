@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from drr.namesake import REMEDY, is_beside
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -57,3 +59,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOME])
+
+
+if is_beside(__path__[0]):
+    import warnings
+
+    warnings.warn(REMEDY, stacklevel=2)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from drr.errors import ProjectionError
 from drr.kernels.cpu.projection.intermediate import dominant_axis
-from drr.kernels.cpu.projection.project import Mapping, project_channels
+from drr.kernels.cpu.projection.project import project_channels
+from drr.kernels.mapping import Mapping
 from drr.kernels.rays import Rays
 
 if TYPE_CHECKING:
@@ -132,11 +133,10 @@ def cast(
             backend = Backend(name="cpu", reason=str(error))
     # A transposed copy costs about what it saves in two lateral views.
     sideways = sum(dominant_axis(rays) == 0 for rays in views[done:]) * len(mappings)
-    parts = prepared.volume.parts
-    transpose = method == "shear-warp" and sideways > 2 and not (parts and parts.sides)
+    transpose = method == "shear-warp" and sideways > 2
     for rays in views[done:]:
         channels = project_channels(
-            parts or prepared.volume.hu,
+            prepared.volume.hu,
             mappings,
             rays,
             method=method,
@@ -165,8 +165,7 @@ def _by_gpu(
         group = list(same_shape)
         for start in range(0, len(group), BATCH):
             with translated():
-                voxels = prepared.volume.parts or prepared.volume.hu
-                resident = volumes.get(voxels, owner=prepared, threads=threads)
+                resident = volumes.get(prepared.volume.hu, threads=threads)
             batch = project_views(
                 resident,
                 mappings,

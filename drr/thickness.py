@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from drr.errors import ProjectionError
 from drr.geometry.geometry import Geometry
 from drr.kernels.cpu.projection.labels import MAX_LABELS, label_boxes
-from drr.kernels.cpu.projection.project import Mapping, project
+from drr.kernels.cpu.projection.project import project
+from drr.kernels.mapping import Mapping
 from drr.kernels.rays import Rays
 from drr.memory import check_memory
 from drr.volume import Volume

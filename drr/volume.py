@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,9 +20,6 @@ from drr.errors import VolumeError
 from drr.sharing import kept_property
 from drr.threads import available_cpus, run, split
 from drr.unusual import Unusual, settle
-
-if TYPE_CHECKING:
-    from drr.kernels.cpu.projection.parts import Parts
 
 __all__ = ["Volume", "round_to_int16", "slice_digest"]
 
@@ -63,9 +60,6 @@ class Volume:
     notes: tuple[str, ...] = ()
     verdict: Any = None
     identifiers: Mapping[str, str] = field(default_factory=dict)
-
-    parts: ClassVar[Parts | None] = None
-    """The voxels where they are not all in one array; see `in_parts`."""
 
     def __post_init__(self) -> None:
         if self.hu.ndim != 3 or min(self.hu.shape) < 1:
@@ -142,38 +136,10 @@ class Volume:
             identifiers=dict(identifiers or {}),
         )
 
-    def in_parts(
-        self, parts: Parts, affine: NDArray[np.float64], *, notes: tuple[str, ...]
-    ) -> Volume:
-        """A volume of other voxels, which come together in one array only when `hu` is asked for.
-
-        Parameters
-        ----------
-        parts
-            The voxels.
-        affine
-            `(4, 4)`, of the parts.
-        notes
-            All of the new volume; the rest is taken over.
-        """
-        made = object.__new__(type(self))
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "hu"}
-        made.__dict__.update(own, parts=parts, affine=check_affine(affine, self.name), notes=notes)
-        return made
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            # Reached for what is not there, as are the voxels of a volume in parts.
-            if name == "hu" and self.parts is not None:
-                self.__dict__["hu"] = self.parts.array
-                return self.hu
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along z, y and x."""
-        nz, ny, nx = (self.hu if self.parts is None else self.parts).shape
+        nz, ny, nx = self.hu.shape
         return nz, ny, nx
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import sys
 
@@ -118,22 +117,6 @@ def test_a_prepared_scan_is_uploaded_once(gpu, prepared):
     # Again only a table and the constants of the view.
     assert machine.uploaded - kept == 4 * (65536 + VIEW_FLOATS)
     assert residency.volumes.nbytes == prepared.volume.hu.nbytes
-
-
-def test_a_scan_in_parts_is_put_together_on_the_gpu_alone(gpu, prepared, monkeypatch):
-    parted = prepare(prepared.source)
-    assert parted.volume.parts is not None
-    # Three slices a buffer: some hold slices of the scan and of what continues it.
-    _, rows, columns = parted.volume.shape
-    monkeypatch.setattr("drr.kernels.cuda.upload.CHUNK_BYTES", 2 * 3 * rows * columns)
-    options = {"look": "raw", "backend": "cuda"}
-    image = project(parted, views("pa")[0], **options).line_integrals
-    assert "hu" not in parted.volume.__dict__
-    residency.volumes.clear()
-    copied = dataclasses.replace(parted.volume, hu=parted.volume.hu)
-    assert copied.parts is None
-    whole = dataclasses.replace(parted, volume=copied)
-    np.testing.assert_array_equal(project(whole, views("pa")[0], **options).line_integrals, image)
 
 
 def test_views_of_several_detectors_come_back_in_order(gpu, prepared):

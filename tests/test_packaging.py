@@ -44,7 +44,7 @@ def python(*arguments: str, cwd: Path, **environment: str) -> str:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the files that packaging reads, so that builds leave the checkout alone."""
     copy = tmp_path_factory.mktemp("checkout")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     for name in ("drr", "kernels", "datasets"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -108,7 +108,7 @@ def test_contents_check_finds_what_is_missing_and_what_is_too_much(
         check=False,
     )
     assert done.returncode == 1
-    assert "missing: drr/kernels/cpu/project.py" in done.stdout
+    assert "missing: drr/kernels/cpu/projection/project.py" in done.stdout
     assert "does not belong: kernels/__init__.py" in done.stdout
 
 

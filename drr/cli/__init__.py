@@ -15,11 +15,15 @@ from typing import Any
 
 import click
 
-from drr import __version__
+import drr
 from drr.cli.console import NO_MEMORY, failure, note
 from drr.errors import DRRError
+from drr.namesake import REMEDY
 
 __all__ = ["main"]
+
+if "_HOME" not in vars(drr):  # their `__init__.py` lies in place of ours
+    sys.exit(f"drr: error: {REMEDY}")
 
 # Module, attribute and the line that `drr --help` shows: listing the commands imports none.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -143,7 +147,7 @@ def _forget_stdout() -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Not for diagnosis: radiographs made here are synthetic.",
 )
-@click.version_option(__version__, message="drr-rate %(version)s")
+@click.version_option(drr.__version__, message="drr-rate %(version)s")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Make digitally reconstructed radiographs (DRRs) from CT volumes.

@@ -54,6 +54,10 @@ def progress(steps: int, label: str) -> Iterator[Callable[[int], None]]:
 
 def _remember_quiet(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     context.meta[_QUIET] = value
+    if value:
+        import logging
+
+        logging.getLogger("drr").setLevel(logging.ERROR)
 
 
 quiet_option = click.option(

@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from drr.namesake import REMEDY
+
 __all__ = ["command", "examine"]
 
 DISTRIBUTION = "drr-rate"
@@ -45,6 +47,7 @@ def examine() -> dict[str, Any]:
     """Everything that `drr doctor --json` prints; a part that fails says why in `error`."""
     report: dict[str, Any] = {
         "drr": _version(DISTRIBUTION) or "not installed as a distribution",
+        "namesake": _version("drr"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
         "packages": _guarded(_packages),
@@ -55,6 +58,7 @@ def examine() -> dict[str, Any]:
     }
     checks = report["projection"].get("methods", {})
     report["ok"] = len(checks) == len(METHODS) and all(check["ok"] for check in checks.values())
+    report["ok"] = report["ok"] and report["namesake"] is None
     return report
 
 
@@ -136,12 +140,11 @@ def _cgroup_limit() -> float | None:
 
 
 def _cache() -> dict[str, Any]:
-    from drr.kernels.cpu.compiler.jit import cache_folder
-    from drr.kernels.cpu.compiler.native import LEVEL, has_level
+    from drr.kernels.cpu.compiler.jit import LOWERED, cache_folder
 
     folder = cache_folder()
     return {
-        "shipped_for": LEVEL if has_level() else None,
+        "contains_text": LOWERED.is_file(),
         "folder": None if folder is None else _without_home(str(folder)),
         "writable": folder is not None,
     }
@@ -227,6 +230,7 @@ def _text(report: dict[str, Any]) -> str:
         ("drr-rate", report["drr"]),
         ("python", report["python"]),
         ("platform", report["platform"]),
+        *([("namesake", f"FAIL: {REMEDY}")] if report["namesake"] else []),
         *_rows("packages", report["packages"], _package_rows),
         *_rows("cpu", report["cpu"], _cpu_rows),
         *_rows("cache", report["cache"], _cache_rows),
@@ -267,8 +271,8 @@ def _cpu_rows(part: dict[str, Any]) -> Rows:
 
 
 def _cache_rows(part: dict[str, Any]) -> Rows:
-    level = part["shipped_for"]
-    origin = f"machine code as shipped, for {level}" if level else "compiled on their first use"
+    how = "from LLVM text" if part["contains_text"] else "by Numba, which takes up to a minute"
+    origin = f"compiled on their first use {how}"
     if part["writable"]:
         cache = f"{part['folder']} (writable)"
     else:

@@ -302,8 +302,8 @@ def _blocks(shape: tuple[int, int]) -> tuple[int, int]:
 
 def _lungs_shadow(anatomy: Anatomy, geometry: Geometry) -> NDArray[np.float64]:
     """`(rows, columns)` mm of lung along each ray."""
-    from drr.kernels.cpu.projection.project import Mapping as HuMapping
     from drr.kernels.cpu.projection.project import project
+    from drr.kernels.mapping import Mapping as HuMapping
 
     assert anatomy.lungs is not None
     lungs = anatomy.lungs

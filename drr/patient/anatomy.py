@@ -22,10 +22,8 @@ from drr.volume import Volume
 __all__ = [
     "ANATOMY_PARAMETERS",
     "Anatomy",
-    "Body",
     "check_anatomy",
     "find_anatomy",
-    "find_body",
 ]
 
 ANATOMY_PARAMETERS = {
@@ -187,63 +185,6 @@ def find_anatomy(volume: Volume, *, threads: int | None = None) -> Anatomy:
     threads
         Threads for the pass over the voxels; all available ones by default.
     """
-    return find_body(volume, threads=threads).anatomy()
-
-
-@dataclass(frozen=True, eq=False)
-class Body:
-    """The patient's outline in a volume, before lungs were looked for; from `find_body`.
-
-    Parameters
-    ----------
-    mask
-        `(kz, ky, kx)` bool, as `Anatomy.body`; None where no body stands out.
-    affine, factors, outside_view
-        As of the anatomy.
-    means
-        `(kz, ky, kx)` int16: HU of the blocks.
-    block
-        `(3,)` size of a block along z, y and x in adult mm.
-    """
-
-    mask: Mask | None
-    affine: NDArray[np.float64]
-    factors: tuple[int, int, int]
-    outside_view: Mask
-    means: NDArray[np.int16]
-    block: NDArray[np.float64]
-
-    def anatomy(self) -> Anatomy:
-        """Body and lungs."""
-        mask = self.mask
-        if mask is None:
-            return Anatomy(
-                np.ones(self.means.shape, bool),
-                self.affine,
-                self.factors,
-                found=False,
-                notes=("no body stands out, so the whole volume is taken for one",),
-            )
-        lungs = _find_lungs(self.means, mask, self.block)
-        sides = _truncated_sides(mask, self.outside_view, self.block)
-        notes = []
-        if lungs is None:
-            notes.append("no lungs were found, so views are centred on the body")
-        if sides:
-            notes.append(f"the field of view cuts the body ({', '.join(sides)})")
-        return Anatomy(
-            mask,
-            self.affine,
-            self.factors,
-            lungs,
-            sides,
-            outside_view=self.outside_view,
-            notes=tuple(notes),
-        )
-
-
-def find_body(volume: Volume, *, threads: int | None = None) -> Body:
-    """The first half of `find_anatomy`."""
     p = ANATOMY_PARAMETERS
     volume = without_fill(volume)
     threads = threads or available_cpus()
@@ -264,7 +205,20 @@ def find_body(volume: Volume, *, threads: int | None = None) -> Body:
     outside_view = _outside_view(maxima)
     tissue = (means > p["tissue_hu"]) & ~outside_view
     mask = _find_body(tissue, block, threads)
-    return Body(mask, _block_affine(volume.affine, factors), factors, outside_view, means, block)
+    affine = _block_affine(volume.affine, factors)
+    if mask is None:
+        note = "no body stands out, so the whole volume is taken for one"
+        return Anatomy(np.ones(means.shape, bool), affine, factors, found=False, notes=(note,))
+    lungs = _find_lungs(means, mask, block)
+    sides = _truncated_sides(mask, outside_view, block)
+    notes = []
+    if lungs is None:
+        notes.append("no lungs were found, so views are centred on the body")
+    if sides:
+        notes.append(f"the field of view cuts the body ({', '.join(sides)})")
+    return Anatomy(
+        mask, affine, factors, lungs, sides, outside_view=outside_view, notes=tuple(notes)
+    )
 
 
 def check_anatomy(volume: Volume, anatomy: Anatomy) -> None:

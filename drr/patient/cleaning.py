@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import VolumeError
-from drr.kernels.cpu.body.cut import cut, kept_box
-from drr.kernels.cpu.body.morphology import Mask
-from drr.kernels.cpu.projection.kept import Kept, keep
-from drr.kernels.cpu.projection.parts import Parts, Repeated, Side
+from drr.kernels.cpu.body.cut import cut
 from drr.patient.anatomy import ANATOMY_PARAMETERS, Anatomy, check_anatomy, find_anatomy
-from drr.patient.extension import (
-    End,
-    Extension,
-    Margins,
-    continue_ends,
-    fill_margins,
-    fill_sides_apart,
-    margins,
-    repeated,
-)
+from drr.patient.extension import Extension, fill_margins, margins
 from drr.patient.fill import FILL_PARAMETERS, without_fill
 from drr.volume import Volume
 
-__all__ = ["CLEANUP_PARAMETERS", "clean", "clean_in_parts", "keep_body"]
+__all__ = ["CLEANUP_PARAMETERS", "clean"]
 
 _CUT = {
     "background": -1000,
@@ -129,105 +116,14 @@ def clean(
     return fill_margins(noted, out, added, threads=threads)
 
 
-def keep_body(
-    volume: Volume,
-    body: Mask,
-    factors: tuple[int, int, int],
-    *,
-    threads: int | None = None,
-    beside: Callable[[], object] | None = None,
-) -> Kept | None:
-    """Which voxels are the patient's, for `clean_in_parts`.
-
-    None where the skin is too ragged to be told in a few numbers a row.
-
-    Parameters
-    ----------
-    volume
-        HU in the patient's frame.
-    body, factors
-        Of the volume's anatomy.
-    threads
-        CPU threads; all available ones by default.
-    beside
-        Is called once, by one of the threads, while the others are at work.
-    """
-    (y0, y1), (x0, x1) = kept_box(np.asarray(body.any(axis=0)), factors, volume.shape)
-    return keep(
-        volume.hu,
-        body,
-        factors,
-        box=(y0, x0, y1 - y0, x1 - x0),
-        together=_together(volume),
-        threads=threads,
-        beside=beside,
-        **_CUT,
-    )
-
-
-def clean_in_parts(
-    volume: Volume,
-    anatomy: Anatomy,
-    kept: Kept | None,
-    added: Margins | None,
-    *,
-    extension: Extension | None = None,
-    threads: int | None = None,
-) -> Volume:
-    """`clean` with `crop`, but without a copy: the voxels stay where they are until asked for.
-
-    What a projection needs is only which voxels are the patient's, and what continues them. Where
-    that is not known, it is a copy.
-
-    Parameters
-    ----------
-    kept
-        From `keep_body`.
-    added
-        From `margins`, of the same extension and with `crop`; used where something is kept.
-
-    Raises
-    ------
-    VolumeError
-        When the anatomy is of another grid.
-    """
-    check_anatomy(volume, anatomy)
-    if kept is None:
-        return clean(volume, anatomy, extension=extension, crop=True, threads=threads)
-    added = added or Margins.none()
-    (bz, y0, x0), (az, _, _) = added.before, added.after
-    _, rows, columns = added.shape(volume)
-    kept = kept.within((-y0, -x0, rows, columns))
-    notes = [_note(volume, kept.dense_count, kept.padding_count, "about ")]
-    sides: tuple[Side, ...] = ()
-    if added.outline is not None:
-        sides = fill_sides_apart(volume, kept, added, threads=threads)
-        kept = kept.between(sides[0].bounds[:, 1], sides[1].bounds[:, 0])
-        notes.append(added.outline.note)
-    below, above = (_room(repeated(n, volume.spacing), rows, columns) for n in (bz, az))
-    # Below, the first of the slices is the last when counted from the scan on.
-    parts = Parts(replace(below, numbers=below.numbers[::-1]), kept, above, sides)
-    nz = volume.shape[0]
-    ends = [
-        End("below", nz, lambda n, *to: parts.mean_slice(0, n, *to), bz, below.values),
-        End("above", nz, lambda n, *to: parts.mean_slice(nz - n, nz, *to), az, above.values),
-    ]
-    notes += continue_ends(ends, volume.spacing, threads=threads)
-    return volume.in_parts(parts, added.affine(volume), notes=(*volume.notes, *notes))
-
-
-def _room(numbers: NDArray[np.int32], rows: int, columns: int) -> Repeated:
-    return Repeated(np.empty((numbers.max(initial=-1) + 1, rows, columns), np.int16), numbers)
-
-
 def _together(volume: Volume) -> tuple[int, int]:
     x, y, z = volume.spacing.tolist()
     in_plane, across = _TOGETHER_MM["together_mm"], _TOGETHER_MM["together_z_mm"]
     return max(1, int(across / z)), max(1, int(in_plane / max(x, y)))
 
 
-def _note(volume: Volume, dense: int, padding: int, about: str = "") -> str:
+def _note(volume: Volume, dense: int, padding: int) -> str:
     millilitres = dense * abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    note = f"clean-up: everything outside the body became air, {about}{millilitres:.0f} ml of it"
+    note = f"clean-up: everything outside the body became air, {millilitres:.0f} ml of it"
     note += f" denser than {_CUT['dense']} HU (couch, blanket)"
-    return f"{note}, and {about}{padding} voxels of padding" if padding else note
+    return f"{note}, and {padding} voxels of padding" if padding else note

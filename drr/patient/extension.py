@@ -7,9 +7,8 @@ that a field with a radiographer's margins and divergent rays ends nowhere in em
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,23 +19,17 @@ from drr.errors import VolumeError
 from drr.kernels.cpu.body.continuation import blend_slices, blur_inside, mean_slice
 from drr.kernels.cpu.body.cut import kept_box
 from drr.kernels.cpu.body.morphology import outermost, shadow
-from drr.kernels.cpu.projection.kept import Kept
-from drr.kernels.cpu.projection.parts import Side
 from drr.patient.anatomy import Anatomy, check_anatomy
 from drr.patient.outline import OUTLINE_PARAMETERS, Outline, estimate_outline
-from drr.threads import available_cpus, each
 from drr.volume import Volume
 
 __all__ = [
     "CONTINUATION_PARAMETERS",
     "EXTENSION_PARAMETERS",
-    "End",
     "Extension",
     "Margins",
-    "continue_ends",
     "extend",
     "fill_margins",
-    "fill_sides_apart",
     "margins",
     "repeated",
 ]
@@ -122,11 +115,6 @@ class Margins:
     after: tuple[int, int, int]
     outline: Outline | None = None
 
-    @classmethod
-    def none(cls) -> Margins:
-        """No voxels."""
-        return cls(before=(0, 0, 0), after=(0, 0, 0))
-
     def shape(self, volume: Volume) -> tuple[int, int, int]:
         """Voxels along z, y and x with the margins."""
         z, y, x = (b + n + a for b, n, a in zip(self.before, volume.shape, self.after, strict=True))
@@ -189,7 +177,7 @@ def extend(
     added = margins(volume, anatomy, extension)
     if added is None:
         return volume
-    out = np.empty(added.shape(volume), np.int16)
+    out = np.full(added.shape(volume), EXTENSION_PARAMETERS["background_hu"], np.int16)
     (bz, by, bx), (nz, ny, nx) = added.before, volume.shape
     out[bz : bz + nz, by : by + ny, bx : bx + nx] = volume.hu
     return fill_margins(volume, out, added, threads=threads)
@@ -221,116 +209,54 @@ def margins(
 def fill_margins(
     volume: Volume, out: NDArray[np.int16], added: Margins, *, threads: int | None = None
 ) -> Volume:
-    """Fill the margins around a volume's voxels, which already lie in `out`, and say so."""
-    p = EXTENSION_PARAMETERS
-    (bz, by, bx), (nz, ny, nx), az = added.before, volume.shape, added.after[0]
+    """Fill the margins around a volume's voxels, which already lie in `out`, and say so.
+
+    Beside the voxels, `out` is background.
+    """
+    (bz, by, bx), nz = added.before, volume.shape[0]
     scan = out[bz : bz + nz]
-    for axis, before, count in ((1, by, ny), (2, bx, nx)):
-        lanes = np.moveaxis(scan, axis, 0)
-        lanes[: max(before, 0)] = lanes[before + count :] = p["background_hu"]
     notes = []
     if added.outline is not None:
-        shape, start = (scan.shape[1], scan.shape[2]), (by, bx)
-        inner = added.outline.edge_values(volume, shape, start, lambda y, x: scan[:, y, x])
-        columns = added.outline.columns(volume, shape, start)
-        added.outline.fill(scan, columns, inner, threads=threads)
+        added.outline.fill(volume, scan, (by, bx), threads=threads)
         notes.append(added.outline.note)
     ends = [
-        End("below", nz, lambda n, *to: mean_slice(scan[:n], *to), bz, out[:bz][::-1]),
-        End("above", nz, lambda n, *to: mean_slice(scan[nz - n :], *to), az, out[bz + nz :]),
+        _End("below", scan, out[:bz][::-1]),
+        _End("above", scan[::-1], out[bz + nz :]),
     ]
-    notes += continue_ends(ends, volume.spacing, threads=threads)
+    notes += _continue_ends(ends, volume.spacing, threads=threads)
     return replace(volume, hu=out, affine=added.affine(volume), notes=(*volume.notes, *notes))
 
 
-def fill_sides_apart(
-    volume: Volume, kept: Kept, added: Margins, *, threads: int | None = None
-) -> tuple[Side, Side]:
-    """The columns that an outline may fill, filled, as two sides of a volume in parts.
-
-    Each row has those up to the last that may be filled on the left of the image, and those from
-    the first on the right.
-    """
-    assert added.outline is not None
-    outline, before = added.outline, added.before[1:]
-    _, rows, count = added.shape(volume)
-    threads = threads or available_cpus()
-    columns, inner = each(
-        [
-            lambda: outline.columns(volume, (rows, count), before),
-            lambda: outline.edge_values(volume, (rows, count), before, kept.at),
-        ],
-        threads,
-    )
-    left, right = np.zeros(rows, np.int32), np.full(rows, count, np.int32)
-    within = columns.x < count // 2
-    np.maximum.at(left, columns.y[within], columns.x[within].astype(np.int32) + 1)
-    np.minimum.at(right, columns.y[~within], columns.x[~within].astype(np.int32))
-
-    def side(first: NDArray[np.int32], end: NDArray[np.int32]) -> Side:
-        filled = np.flatnonzero(first < end)
-        top, bottom = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, 1)
-        lowest, highest = int(first.min()), int(end.max())
-        values = kept.slices(
-            0, volume.shape[0], rows=(top, bottom), columns=(lowest, max(highest, lowest + 1))
-        )
-        outline.fill(values, columns, inner, first=(top, lowest), threads=1)
-        return Side(values, top, lowest, np.stack([first, end], axis=1))
-
-    on_left, on_right = each(
-        [
-            lambda: side(np.zeros_like(left), left),
-            lambda: side(right, np.full_like(right, count)),
-        ],
-        threads,
-    )
-    return on_left, on_right
-
-
-class End(NamedTuple):
+class _End(NamedTuple):
     """An end of a scan, to be continued.
 
     Parameters
     ----------
     name
         `below` or `above`.
-    slices
-        How many the scan has.
-    mean
-        Writes the mean of so many slices from the end on, their HU clamped to a least and a
-        greatest, to `(ny, nx)` float32.
-    added
-        How many slices it is continued by.
+    scan
+        `(nz, ny, nx)` int16: the scan's slices, counted from the end on.
     out
-        `(n, ny, nx)` int16: these slices to fill, counted from the end on, or only those of them
-        that differ, see `repeated`.
+        `(n, ny, nx)` int16: the slices to fill beyond it, counted from the end on.
     """
 
     name: str
-    slices: int
-    mean: Callable[[int, int, int, NDArray[np.float32]], None]
-    added: int
+    scan: NDArray[np.int16]
     out: NDArray[np.int16]
 
 
-def continue_ends(
-    ends: Sequence[End], spacing: NDArray[np.float64], *, threads: int | None = None
+def _continue_ends(
+    ends: Sequence[_End], spacing: NDArray[np.float64], *, threads: int | None = None
 ) -> list[str]:
     """Fill the slices beyond the ends of a scan, and say so; `spacing` is `(3,)` mm, x, y, z."""
-    ends = [end for end in ends if end.added]
-    if not ends:
-        return []
-    # One piece of memory for all: new memory costs about as much as what is done in it.
-    room = np.empty((len(ends), 3, *ends[0].out.shape[1:]), np.float32)
-    weights = each(
-        [partial(_blend, end, spacing, slices) for end, slices in zip(ends, room, strict=True)],
-        threads or available_cpus(),
-    )
     notes = []
-    for end, slices, shares in zip(ends, room, weights, strict=True):
-        blend_slices(slices, shares, end.out, threads=threads)
+    for end in ends:
+        if not len(end.out):
+            continue
+        slices = np.empty((3, *end.out.shape[1:]), np.float32)
+        blend_slices(slices, _blend(end, spacing, slices), end.out, threads=threads)
         notes.append(
-            f"extension: {end.added * float(spacing[2]):.0f} mm {end.name} the scan repeat its "
+            f"extension: {len(end.out) * float(spacing[2]):.0f} mm {end.name} the scan repeat its "
             "last slices, blurred with the distance; they are not anatomy"
         )
     return notes
@@ -356,7 +282,7 @@ def _beyond(added: int, spacing: NDArray[np.float64]) -> tuple[NDArray[np.float6
 
 
 def _blend(
-    end: End, spacing: NDArray[np.float64], slices: NDArray[np.float32]
+    end: _End, spacing: NDArray[np.float64], slices: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """`(n, 3)` weights of three slices, of which sums make those beyond an end, counted from it.
 
@@ -364,21 +290,20 @@ def _blend(
     """
     p = EXTENSION_PARAMETERS
     last, mean, blurred = slices
-    count = min(end.slices, max(1, round(p["mean_mm"] / float(spacing[2]))))
+    count = max(1, round(p["mean_mm"] / float(spacing[2])))
     limits = int(p["lowest_hu"]), int(p["highest_hu"])
-    end.mean(1, *limits, last)
-    end.mean(count, *limits, mean)
+    mean_slice(end.scan[:1], *limits, last)
+    mean_slice(end.scan[:count], *limits, mean)
     inside = _filled(mean > p["tissue_hu"])
     sigmas = p["blur_mm"] / float(spacing[1]), p["blur_mm"] / float(spacing[0])
     blur_inside(mean, inside, sigmas, blurred)
-    numbers = repeated(end.added, spacing)
+    numbers = repeated(len(end.out), spacing)
     # Of slices that are the same, the mean.
     _, to_mean, to_blurred = (
-        np.bincount(numbers, way) / np.bincount(numbers) for way in _beyond(end.added, spacing)
+        np.bincount(numbers, way) / np.bincount(numbers) for way in _beyond(len(end.out), spacing)
     )
     parts = [(1 - to_blurred) * (1 - to_mean), (1 - to_blurred) * to_mean, to_blurred]
-    weights = np.stack(parts, axis=1).astype(np.float32)
-    return weights if len(end.out) == len(weights) else weights[numbers]
+    return np.stack(parts, axis=1).astype(np.float32)[numbers]
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -8,7 +8,6 @@ a sinusoid, joins the two ends of a gap.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,26 +45,6 @@ The body is cut where it comes within `touch_blocks` of the field's edge; what i
 
 # Columns of voxels that are judged together, each way.
 _TILE = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """Columns of voxels along z, and where they lie around the middle of the field.
-
-    Parameters
-    ----------
-    y, x
-        `(n,)` rows and columns of the slices.
-    radius, sector, share
-        `(n,)` mm from the middle, the sector whose middle is the last before each column, and how
-        far it is on the way to the next one's.
-    """
-
-    y: NDArray[np.int_]
-    x: NDArray[np.int_]
-    radius: NDArray[np.float32]
-    sector: NDArray[np.int16]
-    share: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,17 +92,29 @@ class Outline:
             "the body goes on to an estimated outline, as soft tissue that turns into fat"
         )
 
-    def columns(self, volume: Volume, shape: tuple[int, int], before: tuple[int, int]) -> Columns:
-        """The columns of voxels that lie between edge and outline in any slice.
+    def fill(
+        self,
+        volume: Volume,
+        scan: NDArray[np.int16],
+        before: tuple[int, int],
+        *,
+        threads: int | None = None,
+    ) -> None:
+        """Fill what lies between field and outline, in place.
 
         Parameters
         ----------
-        shape
-            Rows and columns of the volume, widened or cropped.
+        volume
+            The scan as it was.
+        scan
+            `(nz, ny, nx)` int16: its voxels, widened or cropped along y and x.
         before
             Voxels added at the lower ends of y and x; negative where cropped.
+        threads
+            CPU threads; all available ones by default.
         """
-        ny, nx = shape
+        p = OUTLINE_PARAMETERS
+        _, ny, nx = scan.shape
         y = (np.arange(ny) - before[0] - (volume.shape[1] - 1) / 2) * volume.spacing[1]
         x = (np.arange(nx) - before[1] - (volume.shape[2] - 1) / 2) * volume.spacing[0]
         j, i = np.nonzero(self._tiles(y, x, volume.spacing))
@@ -133,7 +124,20 @@ class Outline:
         radius = np.hypot(y[j], x[i]).astype(np.float32)
         sector, share = (whole % sectors).astype(np.int16), (turn - whole).astype(np.float32)
         wanted = may_be_filled(radius, sector, share, self.edge, self.radius)
-        return Columns(j[wanted], i[wanted], radius[wanted], sector[wanted], share[wanted])
+        fill_sides(
+            scan,
+            (j * nx + i)[wanted],
+            radius[wanted],
+            sector[wanted],
+            share[wanted],
+            self.edge,
+            self.radius,
+            self._edge_values(volume, scan, before),
+            outer=p["fat_hu"],
+            background=-1000,
+            fade=p["skin_mm"],
+            threads=threads,
+        )
 
     def _tiles(
         self, y: NDArray[np.float64], x: NDArray[np.float64], spacing: NDArray[np.float64]
@@ -161,66 +165,12 @@ class Outline:
         wide = np.repeat(np.repeat(wanted, _TILE, axis=0), _TILE, axis=1)
         return np.asarray(wide[: y.size, : x.size])
 
-    def fill(
-        self,
-        scan: NDArray[np.int16],
-        columns: Columns,
-        inner: NDArray[np.float32],
-        *,
-        first: tuple[int, int] = (0, 0),
-        threads: int | None = None,
-    ) -> None:
-        """Fill what lies between field and outline, in place.
-
-        Parameters
-        ----------
-        scan
-            `(nz, ny, nx)` int16: the volume's voxels, widened or cropped along y and x, or some
-            of their rows and columns.
-        columns
-            Of the widened or cropped volume.
-        inner
-            Of `edge_values`.
-        first
-            Which row and column are the first in `scan`.
-        """
-        p = OUTLINE_PARAMETERS
-        _, rows, width = scan.shape
-        y, x = columns.y - first[0], columns.x - first[1]
-        here = (y >= 0) & (y < rows) & (x >= 0) & (x < width)
-        fill_sides(
-            scan,
-            y[here] * width + x[here],
-            columns.radius[here],
-            columns.sector[here],
-            columns.share[here],
-            self.edge,
-            self.radius,
-            inner,
-            outer=p["fat_hu"],
-            background=-1000,
-            fade=p["skin_mm"],
-            threads=threads,
-        )
-
-    def edge_values(
-        self,
-        volume: Volume,
-        shape: tuple[int, int],
-        before: tuple[int, int],
-        look_up: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.int16]],
+    def _edge_values(
+        self, volume: Volume, scan: NDArray[np.int16], before: tuple[int, int]
     ) -> NDArray[np.float32]:
-        """`(nz, sectors)` HU just within the edge, smoothed.
-
-        Parameters
-        ----------
-        shape, before
-            As `columns` takes them.
-        look_up
-            Gives `(nz, n)` HU at n rows and columns of the widened or cropped volume.
-        """
+        """`(nz, sectors)` HU just within the edge, smoothed; parameters are those of `fill`."""
         p = OUTLINE_PARAMETERS
-        angles, nz = _angles(self.edge.size), volume.shape[0]
+        angles = _angles(self.edge.size)
         depth = np.linspace(0.1, 1, 5)[:, None] * p["tissue_mm"]
         r = np.maximum(self.edge - depth, 0)
         places, inside = [], np.ones(r.shape, bool)
@@ -229,10 +179,9 @@ class Outline:
             at = np.rint(along * r / volume.spacing[2 - axis] + (count - 1) / 2).astype(int)
             at = np.clip(at, 0, count - 1) + before[axis - 1]
             # What was cropped is air.
-            inside &= (at >= 0) & (at < shape[axis - 1])
-            places.append(np.clip(at, 0, shape[axis - 1] - 1))
-        hu = look_up(places[0].ravel(), places[1].ravel()).reshape(nz, *r.shape)
-        hu = np.where(inside, hu, -1000)
+            inside &= (at >= 0) & (at < scan.shape[axis])
+            places.append(np.clip(at, 0, scan.shape[axis] - 1))
+        hu = np.where(inside, scan[:, places[0], places[1]], -1000)
         limits = int(p["lowest_hu"]), int(p["highest_hu"])
         total = np.clip(hu, *limits, out=hu).sum(axis=1, dtype=np.int32)
         # Sums of whole numbers, around the circle: the difference of what came before.

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from drr.geometry.views import parse_view
 from drr.kernels.cpu.projection.transpose import transposed_copy
-from drr.patient.anatomy import Anatomy, find_body
-from drr.patient.cleaning import clean_in_parts, keep_body
+from drr.patient import cleaning
+from drr.patient.anatomy import Anatomy, find_anatomy
 from drr.patient.collimation import extension_needed, fit_to_lungs
 from drr.patient.coverage import Coverage, assess_coverage
-from drr.patient.extension import Extension, Margins, extend, margins
+from drr.patient.extension import Extension, extend
 from drr.patient.fill import find_fill, with_notes, without_fill
 from drr.patient.plausible import Accept, refuse_doubtful
 from drr.sharing import kept_property
@@ -40,8 +40,7 @@ class Prepared:
     source
         As read, with padding in place of fill (`drr.patient.fill`).
     volume
-        What is projected: of a cleaned scan only the body and what continues it, in parts that
-        are put together, as a copy, for what needs one array.
+        What is projected: of a cleaned scan a copy of the body alone and what continues it.
     anatomy
         Of the source.
     cleaned
@@ -111,26 +110,10 @@ def prepare(
     scanned = without_fill(volume, fill)
     # What clean-up is not to touch is projected as it is, but never taken for the body.
     volume = scanned if clean else with_notes(volume, fill, "without clean-up it is projected")
-    body = find_body(scanned, threads=threads)
-    found: list[tuple[Anatomy, Extension | None, Margins | None]] = []
-
-    def find_chest() -> None:
-        anatomy = body.anatomy()
-        extension = _standard_extension(volume, anatomy) if beyond else None
-        added = None
-        if clean and anatomy.found:
-            added = margins(volume, anatomy, extension or Extension(), crop=True)
-        found.append((anatomy, extension, added))
-
-    # Neither needs the other, and one is mostly Python while the other is kernels.
-    kept = None
-    if clean and body.mask is not None:
-        kept = keep_body(volume, body.mask, body.factors, threads=threads, beside=find_chest)
-    else:
-        find_chest()
-    anatomy, extension, added = found[0]
+    anatomy = find_anatomy(scanned, threads=threads)
+    extension = _standard_extension(volume, anatomy) if beyond else None
     if clean:
-        ready = clean_in_parts(volume, anatomy, kept, added, extension=extension, threads=threads)
+        ready = cleaning.clean(volume, anatomy, extension=extension, crop=True, threads=threads)
     elif extension is not None:
         ready = extend(volume, anatomy, **extension.to_dict(), threads=threads)
     else:

@@ -16,7 +16,7 @@ from drr.physics.materials import Material, calibrate, check_energy
 from drr.sharing import kept_property
 
 if TYPE_CHECKING:
-    from drr.kernels.cpu.projection.project import Mapping
+    from drr.kernels.mapping import Mapping
 
 __all__ = ["Attenuation", "tissue", "water", "water_attenuation"]
 
@@ -96,7 +96,7 @@ class Attenuation:
     @kept_property
     def mapping(self) -> Mapping:
         """The form the kernels read."""
-        from drr.kernels.cpu.projection.project import Mapping
+        from drr.kernels.mapping import Mapping
 
         hu = np.arange(-32768, 32768, dtype=np.float32)
         table = self(hu).astype(np.float32)

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from drr.checks import whole
 from drr.errors import BeamError
 from drr.geometry.geometry import Geometry
-from drr.kernels.reference.blur import box_taps, gaussian_taps, lorentzian_taps
-from drr.kernels.reference.exposure import Nodes
+from drr.kernels.cpu.image.nodes import Nodes
+from drr.kernels.cpu.image.taps import box_taps, gaussian_taps, lorentzian_taps
 from drr.physics.part import Effect, check_name, check_number
 from drr.physics.scatter import Grid, Scatter
 from drr.physics.tube import Collimation, Heel

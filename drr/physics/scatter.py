@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.errors import BeamError
-from drr.kernels.reference.exposure import Nodes
+from drr.kernels.cpu.image.nodes import Nodes
 from drr.physics.part import Effect, check_number, check_pair
 
 __all__ = ["GRIDS", "Grid", "Scatter"]

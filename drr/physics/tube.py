@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.geometry.geometry import Geometry
-from drr.kernels.reference.exposure import Nodes
+from drr.kernels.cpu.image.nodes import Nodes
 from drr.physics.part import Effect, check_name, check_number, check_pair
 
 __all__ = ["Collimation", "Heel"]

@@ -1,7 +1,7 @@
 """The camera of the DRR-RATE recipe, and where it stands in the patient.
 
-`drr.published.recipe` has the recipe; `drr.kernels.reference.siddon_jacobs.camera` the same camera
-in the published program's own arithmetic.
+`drr.published.recipe` has the recipe; `drr.kernels.cpu.projection.itk_camera` the same camera in
+the published program's own arithmetic.
 """
 
 from __future__ import annotations

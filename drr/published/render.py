@@ -146,8 +146,8 @@ def path_sums(
     pixel = 4 if recipe.strict else 4 + 3 * 8
     check_memory(pixel * rows * columns, f"path sums of {rows} x {columns} pixels")
     if recipe.strict:
+        from drr.kernels.cpu.projection.itk_camera import camera
         from drr.kernels.cpu.projection.siddon_jacobs import siddon_jacobs
-        from drr.kernels.reference.siddon_jacobs import camera
 
         if box.spacing.min() < _SMALLEST_VOXEL:
             raise VolumeError(

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drr.kernels.cpu.projection.project import Mapping, sub_pixels
+from drr.kernels.cpu.projection.project import sub_pixels
 from drr.kernels.cuda.arrays import returned, taken
 from drr.kernels.cuda.errors import CudaError, CudaMemoryError, megabytes, translated
 from drr.kernels.cuda.modules import MOST_CHANNELS, kernel
 from drr.kernels.cuda.residency import DeviceVolume, with_room
 from drr.kernels.cuda.views import follows_x, is_swapped, is_turned, packed, turned
+from drr.kernels.mapping import Mapping
 from drr.kernels.rays import Rays
 
 __all__ = ["KERNELS", "project_views"]

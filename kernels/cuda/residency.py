@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from drr.kernels.cuda.errors import CudaError, CudaMemoryError, megabytes
 from drr.kernels.cuda.modules import kernel
-from drr.kernels.cuda.upload import Slices, upload
+from drr.kernels.cuda.upload import upload
 from drr.sharing import in_child_of_fork
 
 __all__ = ["DeviceVolume", "VolumeCache", "make_room", "volumes"]
@@ -48,7 +48,7 @@ class DeviceVolume:
 
     @classmethod
     def from_host(
-        cls, voxels: NDArray[np.int16] | Slices, *, device: int = 0, threads: int | None = None
+        cls, voxels: NDArray[np.int16], *, device: int = 0, threads: int | None = None
     ) -> DeviceVolume:
         """Upload voxels; see `upload`.
 
@@ -59,10 +59,7 @@ class DeviceVolume:
         """
         import cupy
 
-        if isinstance(voxels, np.ndarray):
-            check_voxels(voxels)
-        else:
-            _check_shape(voxels.shape)
+        check_voxels(voxels)
         with cupy.cuda.Device(device), cupy.cuda.Stream.null:
             try:
                 return cls(with_room(lambda: upload(voxels, threads=threads)))
@@ -124,10 +121,9 @@ class DeviceVolume:
 
 
 class VolumeCache:
-    """Host volumes that stay on their device for as long as their owner lives.
+    """Host volumes that stay on their device for as long as their array lives.
 
-    An owner, by default the array of voxels itself, is known by its identity: the voxels must not
-    be written to while it is here.
+    An array is known by its identity: its voxels must not be written to while it is here.
 
     Parameters
     ----------
@@ -165,24 +161,22 @@ class VolumeCache:
 
     def get(
         self,
-        voxels: NDArray[np.int16] | Slices,
+        voxels: NDArray[np.int16],
         *,
-        owner: Any = None,
         device: int = 0,
         threads: int | None = None,
     ) -> DeviceVolume:
         """The volume on a device, uploaded if it is not there."""
-        owner = voxels if owner is None else owner
-        key = id(owner), device
+        key = id(voxels), device
         with self._lock:
             found = self._kept.get(key)
-            if found is not None and found[0]() is owner:
+            if found is not None and found[0]() is voxels:
                 self._kept.move_to_end(key)
                 return found[1]
             # Before the upload, so that both never have to fit at once.
             self.trim(room=voxels.nbytes)
             volume = DeviceVolume.from_host(voxels, device=device, threads=threads)
-            reference = weakref.ref(owner, lambda _: self._kept.pop(key, None))
+            reference = weakref.ref(voxels, lambda _: self._kept.pop(key, None))
             self._kept[key] = reference, volume
             return volume
 
@@ -215,11 +209,7 @@ def check_voxels(voxels: Any) -> None:
             f"voxels must be a C-contiguous int16 array of shape (nz, ny, nx), got {voxels.dtype} "
             f"of shape {tuple(voxels.shape)}"
         )
-    _check_shape(voxels.shape)
-
-
-def _check_shape(shape: tuple[int, int, int]) -> None:
-    nz, ny, nx = shape
+    nz, ny, nx = voxels.shape
     if min(nz, ny, nx) < 1 or nz > MOST_PLANES or ny * nx > MOST_IN_PLANE:
         raise CudaError(
             f"a volume of {nx} x {ny} x {nz} voxels is beyond the CUDA kernels, which take up to "

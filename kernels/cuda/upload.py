@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.threads import available_cpus, run, split
 
-__all__ = ["CHUNK_BYTES", "Slices", "upload"]
+__all__ = ["CHUNK_BYTES", "upload"]
 
 # Of a buffer, but for slices that are larger: it holds one at least. Filling one overlaps with
 # sending the other; more than this is no faster.
 CHUNK_BYTES = 8 << 20
 
 
-class Slices(Protocol):
-    """Voxels in the host's memory that are not one array; see
-    `drr.kernels.cpu.projection.parts`."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]: ...
-
-    @property
-    def nbytes(self) -> int: ...
-
-    def write(self, start: int, out: NDArray[np.int16], *, threads: int | None = None) -> None: ...
-
-
-def upload(voxels: NDArray[np.int16] | Slices, *, threads: int | None = None) -> Any:
+def upload(voxels: NDArray[np.int16], *, threads: int | None = None) -> Any:
     """Copy to the current device, in order of its current stream.
 
     Parameters
     ----------
     voxels
-        `(nz, ny, nx)` int16, C-contiguous, or slices that are written out one after the other.
+        `(nz, ny, nx)` int16, C-contiguous.
     threads
         CPU threads that fill the buffers; all available ones by default.
 
@@ -56,10 +43,7 @@ def upload(voxels: NDArray[np.int16] | Slices, *, threads: int | None = None) ->
         # Before its first use an event counts as reached.
         event.synchronize()
         filled = buffer[: nz - start]
-        if isinstance(voxels, np.ndarray):
-            _copy(voxels[start : start + count], filled, threads or available_cpus())
-        else:
-            voxels.write(start, filled, threads=threads)
+        _copy(voxels[start : start + count], filled, threads or available_cpus())
         out[start : start + count].set(filled, stream=stream)
         event.record(stream)
     for event in events:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import drr
 import drr.projector
 from drr.cli import doctor, main
-from drr.kernels.cpu.compiler import native
+from drr.kernels.cpu.compiler import jit
 from drr.kernels.cuda.detect import STAGES
 
 
@@ -43,12 +43,17 @@ def test_text_shows_no_personal_path() -> None:
     assert str(Path.home()) not in result.stdout
 
 
-@pytest.mark.parametrize("level", [True, False])
-def test_where_the_kernels_come_from(level: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "has_level", lambda: level)
+@pytest.mark.parametrize("there", [True, False])
+def test_where_the_kernels_come_from(
+    there: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = tmp_path / "lowered.zip"
+    if there:
+        text.touch()
+    monkeypatch.setattr(jit, "LOWERED", text)
     lines = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()
     (line,) = (line for line in lines if line.startswith("kernels "))
-    assert ("as shipped, for x86-64-v3" in line) == level
+    assert ("from LLVM text" in line) == there
 
 
 def test_recorded_mean_is_that_of_the_exact_chords() -> None:

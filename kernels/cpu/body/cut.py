@@ -30,6 +30,8 @@ LOOK = 2
 # doubled, and odd for what is not body.
 REACH, EIGHTHS = 3, 8
 UNJUDGED = 2 * EIGHTHS * REACH
+# Of blocks that no walk judges: the inside stays, its padding too, the outside goes.
+STAYS, GOES = 254, 255
 
 
 def cut(
@@ -65,8 +67,8 @@ def cut(
     factors
         Voxels per block along z, y and x.
     out
-        int16, C-contiguous, that takes at least what is kept; may be `values`, of which then only
-        what changes is written.
+        int16, C-contiguous, that takes at least what is kept; may be `values`. Its slices that
+        `values` have are written whole.
     background
         Value written outside.
     tissue
@@ -96,19 +98,16 @@ def cut(
     classes = block_classes(mask, factors, values.shape, together[1])
     _check_room(classes & CLASS != OUTSIDE, factors, values.shape, out.shape, at)
     counts = np.zeros((len(mask), 2), np.int64)
-    flat, flat_out = values.reshape(-1), out.reshape(-1)
+    places = *values.shape, *mask.shape, *factors, *out.shape, *at, *together
+    limits = tissue, rise, air, padding, background, dense
+    flat = values.reshape(-1), classes.reshape(-1), out.reshape(-1)
     plane = values.shape[1] * values.shape[2]
-    near = nearness(factors)
     threads = threads or available_cpus()
 
     def task(start: int, stop: int) -> None:
-        _cut(
-            *(flat, *values.shape, classes.reshape(-1), *mask.shape[1:], *factors, *together),
-            *(flat_out, *out.shape[1:], *at, int(out is values)),
-            *(tissue, rise, air, np.int16(padding), np.int16(background), np.int16(dense), *near),
-            *(np.empty(plane + LANES, np.float32), np.empty(plane, np.uint8)),
-            *(counts.reshape(-1), start, stop),
-        )
+        scratch = np.empty(plane + LANES, np.float32), np.empty(plane, np.uint8)
+        numbers = np.array(places, np.int64), np.array(limits, np.int16)
+        _cut(*flat, *numbers, *_nearness(factors), *scratch, counts.reshape(-1), start, stop)
 
     # More ranges than threads: slices cost unequally.
     run(task, split(len(mask), 4 * threads), threads)
@@ -116,7 +115,7 @@ def cut(
     return dense_count, padding_count
 
 
-def nearness(factors: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _nearness(factors: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """How far each voxel that a walk along y or x judges is from where the skin begins."""
     y, x = ((np.arange(REACH * f) * EIGHTHS // f * 2).astype(np.uint8) for f in factors[1:])
     return y, x
@@ -203,15 +202,13 @@ def _walk(seen, here, along, across, lanes, alone, inside, skin, tissue, rise, a
 
 
 @jit
-def judge(
-    seen, judged, classes, first, by, bx, fy, fx, ny, nx,
-    lanes, slices, tissue, rise, air, near_y, near_x,
-):  # fmt: skip
+def _judge(seen, judged, classes, first, grid, lanes, slices, walk, near_y, near_x):
     """Walk from all blocks of one plane where walks start, along +-y and +-x.
 
     Where walks meet, the one that came the shorter way judges: a couch top that one walk follows
     from where it touches the back is seen by another across the gap.
     """
+    (by, bx, fy, fx, ny, nx), (tissue, rise, air) = grid, walk
     for block in range(by * bx):
         if not classes[first + block] & START:
             continue
@@ -277,26 +274,19 @@ def _mark(judged, here, along, across, wide, skin, over, near):
 
 
 @jit
-def apart(z0, z1):
-    """How far apart the slices from z0 to z1 lie that `gather` sums up."""
+def _apart(z0, z1):
+    """How far apart the slices from z0 to z1 lie that `_gather` sums up."""
     return (z1 - z0 - 1) // LOOK + 1
 
 
 @jit
-def looked_at(z0, z1):
-    """How many of the slices from z0 to z1 `gather` sums up."""
-    return (z1 - z0 - 1) // apart(z0, z1) + 1
-
-
-@jit
-def gather(
-    flat, classes, first, by, bx, fy, fx, ny, nx, z0, z1, padding, seen, judged
-):  # fmt: skip
+def _gather(values, classes, first, grid, z0, z1, padding, seen, judged):
     """Sum up what walks will see in a few slices, or some of them; mark what they will judge.
 
     Vectors reach over the ends of runs: what they write there is written again or never read.
     """
-    least, step = splat(f4(padding)), apart(z0, z1)
+    by, bx, fy, fx, ny, nx = grid
+    least, step = splat(f4(padding)), _apart(z0, z1)
     for j in range(by):
         blocks = first + j * bx
         i = 0
@@ -312,142 +302,120 @@ def gather(
                 # The skin goes on in the next row of blocks about where it is in this one.
                 for z in range(z0, z1, step):
                     ahead = (z * ny + y + fy) * nx + x0 - LANES
-                    fetch(flat, ahead, x1 - x0 + 2 * LANES)
+                    fetch(values, ahead, x1 - x0 + 2 * LANES)
                 for x in range(y * nx + x0, y * nx + x1, LANES):
                     old = z0 * ny * nx + x
-                    if (z1 - 1) * ny * nx + x + LANES > flat.size:
+                    if (z1 - 1) * ny * nx + x + LANES > values.size:
                         for n in range(x, y * nx + x1):
                             seen[n] = f4(0)
                             for z in range(z0, z1, step):
-                                seen[n] += f4(max(flat[z * ny * nx + n], padding))
+                                seen[n] += f4(max(values[z * ny * nx + n], padding))
                         break
-                    sums = larger(widen(flat, old), least)
+                    sums = larger(widen(values, old), least)
                     for _ in range(z0 + step, z1, step):
                         old += step * ny * nx
-                        sums = sums + larger(widen(flat, old), least)
+                        sums = sums + larger(widen(values, old), least)
                     store(seen, x, sums)
         i = 0
         while i < bx:
             x0, kind = i * fx, classes[blocks + i] & CLASS
             while i < bx and classes[blocks + i] & CLASS == kind:
                 i += 1
-            if RIM <= kind <= SKIN:
-                unjudged = uint8(UNJUDGED + 1 if kind == RIM else UNJUDGED)
-                size = uint64(min(i * fx, nx) - x0)
-                for y in range(j * fy, min(j * fy + fy, ny)):
-                    here = uint64(y * nx + x0)
-                    # With unsigned indices such loops become vector instructions.
-                    for x in range(size):
-                        judged[here + x] = unjudged
-
-
-@jit
-def _copy(
-    flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
-    out_ny, out_nx, at_z, at_y, at_x, in_place, padding, background, dense, counts, count,
-):  # fmt: skip
-    """Copy the inside of a few slices and replace the outside.
-
-    What is replaced is counted at `counts[count]`, what of it was padding behind that.
-    """
-    n_dense, n_padding = 0, 0
-    for j in range(by):
-        i = 0
-        while i < bx:
-            x0, kind = i * fx, classes[first + j * bx + i] & CLASS
-            while i < bx and classes[first + j * bx + i] & CLASS == kind:
-                i += 1
-            x1 = min(i * fx, nx)
-            # What of it lies in `out`.
-            low, high = max(x0, -at_x), min(x1, out_nx - at_x)
-            for y in range(j * fy, min(j * fy + fy, ny)):
-                within = 0 <= y + at_y < out_ny
-                for z in range(z0, z1):
-                    row, out_row = (z * ny + y) * nx, ((z + at_z) * out_ny + y + at_y) * out_nx
-                    old, size = uint64(row + x0), uint64(x1 - x0)
-                    if kind == INSIDE and not in_place:
-                        new = uint64(out_row + at_x + x0)
-                        for x in range(size):
-                            flat_out[new + x] = flat[old + x]
-                    elif kind == OUTSIDE:
-                        row_dense, row_padding = int32(0), int32(0)
-                        for x in range(size):
-                            row_dense += flat[old + x] > dense
-                            row_padding += flat[old + x] <= padding
-                        n_dense += row_dense
-                        n_padding += row_padding
-                        new = uint64(out_row + at_x + low)
-                        for x in range(uint64(high - low if within and low < high else 0)):
-                            flat_out[new + x] = background
-    counts[count] += n_dense
-    counts[count + 1] += n_padding
-
-
-@jit
-def _settle(
-    flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
-    out_ny, out_nx, at_z, at_y, at_x, padding, background, dense, judged, counts, count,
-):  # fmt: skip
-    """Copy what of the skin is body in a few slices, and replace the rest."""
-    n_dense, n_padding = 0, 0
-    for j in range(by):
-        i = 0
-        while i < bx:
-            x0 = i * fx
-            while i < bx and OUTSIDE < classes[first + j * bx + i] & CLASS < INSIDE:
-                i += 1
-            if i * fx == x0:
-                i += 1
-                continue
+            mark = uint8(UNJUDGED + 1 if kind == RIM else UNJUDGED)
+            if kind in (INSIDE, OUTSIDE):
+                mark = uint8(STAYS if kind == INSIDE else GOES)
             size = uint64(min(i * fx, nx) - x0)
             for y in range(j * fy, min(j * fy + fy, ny)):
-                mark = uint64(y * nx + x0)
-                for z in range(z0, z1):
-                    old = uint64((z * ny + y) * nx + x0)
-                    new = uint64(((z + at_z) * out_ny + y + at_y) * out_nx + x0 + at_x)
-                    row_dense, row_padding = int32(0), int32(0)
-                    for x in range(size):
-                        value = flat[old + x]
-                        padded = value <= padding
-                        gone = ((judged[mark + x] & uint8(1)) != 0) | padded
-                        row_dense += gone & (value > dense)
-                        row_padding += padded
-                        flat_out[new + x] = background if gone else value
-                    n_dense += row_dense
-                    n_padding += row_padding
+                here = uint64(y * nx + x0)
+                # With unsigned indices such loops become vector instructions.
+                for x in range(size):
+                    judged[here + x] = mark
+
+
+@jit
+def _write(values, size, z0, z1, out, room, at, limits, judged, counts, count):
+    """Write a few slices of `out`: what is body, and background everywhere else.
+
+    What is replaced is counted at `counts[count]` if it is dense, and behind that if it is
+    padding, also in columns and rows that lie outside of `out`.
+    """
+    (ny, nx), (out_ny, out_nx), (at_z, at_y, at_x) = size, room, at
+    padding, background, dense = limits
+    n_dense, n_padding = 0, 0
+    for z in range(z0, z1):
+        for y in range(min(0, -at_y), max(ny, out_ny - at_y)):
+            # Columns of the volume that lie in this row of `out`.
+            begin, end = nx, nx
+            old, mark = uint64((z * ny + y) * nx), uint64(y * nx)
+            new = uint64(((z + at_z) * out_ny + y + at_y) * out_nx + at_x)
+            if 0 <= y + at_y < out_ny:
+                begin = max(0, -at_x) if 0 <= y < ny else nx
+                end = max(begin, min(nx, out_nx - at_x))
+                _fill(out, new - uint64(at_x), min(begin + at_x, out_nx), background)
+                _fill(out, new + uint64(end), out_nx - at_x - end, background)
+            if y < 0 or y >= ny:
+                continue
+            row_dense, row_padding = int32(0), int32(0)
+            for x in range(uint64(begin), uint64(end)):
+                value, judgement = values[old + x], judged[mark + x]
+                gone = ((judgement & uint8(1)) != 0) | (
+                    (value <= padding) & (judgement != uint8(STAYS))
+                )
+                row_dense = int32(row_dense + (gone & (value > dense)))
+                row_padding = int32(row_padding + (gone & (value <= padding)))
+                out[new + x] = background if gone else value
+            for side in range(2):
+                first, stop = (0, begin) if side == 0 else (end, nx)
+                for x in range(uint64(first), uint64(stop)):
+                    row_dense = int32(row_dense + (values[old + x] > dense))
+                    row_padding = int32(row_padding + (values[old + x] <= padding))
+            n_dense += row_dense
+            n_padding += row_padding
     counts[count] += n_dense
     counts[count + 1] += n_padding
+
+
+@jit
+def _fill(out, at, count, background):
+    for x in range(uint64(max(count, 0))):
+        out[uint64(at) + x] = background
 
 
 @jit
 def _cut(
-    flat, nz, ny, nx, classes, by, bx, fz, fy, fx, together, lanes,
-    flat_out, out_ny, out_nx, at_z, at_y, at_x, in_place,
-    tissue, rise, air, padding, background, dense,
-    near_y, near_x, seen, judged, counts, start, stop,
+    values, classes, out, sizes, limits, near_y, near_x, seen, judged, counts, start, stop
 ):  # fmt: skip
     """Cut planes of blocks, a few slices at a time so that they stay in the cache.
 
-    Of one slice are `seen`, the sums of voxels that walks go through, and `judged`.
+    Parameters
+    ----------
+    values, classes, out
+        Flat: int16, uint8, int16.
+    sizes
+        `(17,)` int64: along z, y and x the voxels, the blocks, the voxels of a block, the voxels of
+        `out`, and the place there of the first voxel; then `together`.
+    limits
+        `(6,)` int16: `tissue`, `rise`, `air`, `padding`, `background` and `dense`.
+    near_y, near_x
+        See `_nearness`.
+    seen, judged
+        Of one slice the sums of voxels that walks go through, float32, and the judgements, uint8.
+    counts
+        Two of every plane, int64; see `_write`.
+    start, stop
+        Planes of blocks.
     """
+    nz, ny, nx, by, bx = sizes[0], sizes[1], sizes[2], sizes[4], sizes[5]
+    fz, fy, fx = sizes[6], sizes[7], sizes[8]
+    grid = by, bx, fy, fx, ny, nx
+    room, at = (sizes[10], sizes[11]), (sizes[12], sizes[13], sizes[14])
+    together, lanes, padding = sizes[15], sizes[16], limits[3]
+    walk, replaced = (limits[0], limits[1], limits[2]), (padding, limits[4], limits[5])
     for k in range(start, stop):
         first, end = k * by * bx, min(k * fz + fz, nz)
         for z0 in range(k * fz, end, together):
             z1 = min(z0 + together, end)
-            gather(
-                flat, classes, first, by, bx, fy, fx, ny, nx, z0, z1, padding, seen, judged,
-            )  # fmt: skip
-            _copy(
-                flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
-                out_ny, out_nx, at_z, at_y, at_x, in_place, padding, background, dense,
-                counts, 2 * k,
-            )  # fmt: skip
-            judge(
-                seen, judged, classes, first, by, bx, fy, fx, ny, nx,
-                lanes, looked_at(z0, z1), tissue, rise, air, near_y, near_x,
-            )  # fmt: skip
-            _settle(
-                flat, flat_out, classes, first, by, bx, fy, fx, ny, nx, z0, z1,
-                out_ny, out_nx, at_z, at_y, at_x, padding, background, dense,
-                judged, counts, 2 * k,
-            )  # fmt: skip
+            slices = (z1 - z0 - 1) // _apart(z0, z1) + 1
+            _gather(values, classes, first, grid, z0, z1, padding, seen, judged)
+            _judge(seen, judged, classes, first, grid, lanes, slices, walk, near_y, near_x)
+            _write(values, (ny, nx), z0, z1, out, room, at, replaced, judged, counts, 2 * k)

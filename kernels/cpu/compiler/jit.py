@@ -1,21 +1,21 @@
-"""How the CPU kernels become machine code: shipped, or compiled on first use and kept on disk.
+"""How the CPU kernels become machine code, compiled on first use and cached on disk.
 
 A kernel is a Python function that Numba understands. It takes C-contiguous arrays and numbers,
 writes into the arrays, and neither returns nor allocates nor raises. On its first call with
 arguments of certain types it becomes machine code, in the first of these ways that works:
 
-1. code that was shipped for these sources, where the machine is one it is for: milliseconds;
-2. code of an earlier process, from the cache folder: milliseconds;
-3. LLVM text that was shipped for these sources, compiled for this CPU: tenths of a second;
-4. text that Numba makes of the source now: seconds.
+1. code of an earlier process, from the cache folder: milliseconds;
+2. LLVM text that the package contains for these sources, compiled for this CPU: tenths of a second;
+3. text that Numba makes of the source now: seconds.
 
 So most processes never import Numba. Code and text carry a digest of what they were made of, the
-folder one of LLVM and the CPU: nothing out of date is ever run. Where no folder is writable, the
-second way is gone in each process instead of failing.
+folder one of LLVM and the CPU: nothing out of date is ever run. Where no folder is writable, every
+process compiles for itself instead of failing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -213,35 +213,44 @@ def _number_type(kind: type) -> str:
 
 
 def machine_code(kernel: Kernel, signature: Signature) -> bytes:
-    """Object code of a kernel for this CPU: shipped, cached, or compiled and put into the cache."""
-    from drr.kernels.cpu.compiler.native import LEVEL, compile_text, has_level
-
+    """Return a kernel's object code for this CPU, from the cache or compiled and put into it."""
     name = kernel.file_name(signature)
-    code = shipped(f"{LEVEL}/{name}.o") if has_level() else None
-    if code is not None:
-        return code
     folder = cache_folder()
     path = None if folder is None else folder / f"{name}.o"
     code = None if path is None else _read(path)
-    if code is not None:
-        return code
-    text = shipped(f"{name}.ll")
-    if text is not None:
-        try:
-            code = compile_text(text.decode())
-        except RuntimeError:  # of an older LLVM, which does not know the text's grammar
-            code = None
     if code is None:
-        from drr.kernels.cpu.compiler.lowering import lower
-
-        code = compile_text(lower(kernel, signature))
-    if path is not None:
-        _write(path, code)
+        code = _compiled(kernel, signature)
+        if path is not None:
+            _write(path, code)
     return code
 
 
+def _compiled(kernel: Kernel, signature: Signature) -> bytes:
+    from drr.kernels.cpu.compiler.native import compile_text
+
+    text = shipped(f"{kernel.file_name(signature)}.ll")
+    if text is not None:
+        # An older LLVM does not know the text's grammar.
+        with contextlib.suppress(RuntimeError):
+            return compile_text(text.decode())
+    _announce()
+    from drr.kernels.cpu.compiler.lowering import lower
+
+    return compile_text(lower(kernel, signature))
+
+
+@functools.cache
+def _announce() -> None:
+    """Say once, where the user does not expect it, that the next picture takes longer."""
+    import logging
+
+    logging.getLogger("drr").warning(
+        "drr: note: compiling the CPU kernels for this machine, once; this takes up to a minute"
+    )
+
+
 def shipped(name: str) -> bytes | None:
-    """What was shipped under this name, or None."""
+    """Return what the package contains under this name, or None."""
     from zipfile import BadZipFile
 
     try:

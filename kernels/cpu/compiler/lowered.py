@@ -1,93 +1,80 @@
-"""Make what is shipped of all kernels: `python -m drr.kernels.cpu.compiler.lowered`, or `make
-kernels`.
+"""Lower all kernels to LLVM text: `python -m drr.kernels.cpu.compiler.lowered`, or `make kernels`.
 
-That is LLVM text for any CPU, and machine code of it for the most common ones. What Numba makes of
-a kernel depends on the types it is called with. So everything that calls kernels is done once here,
-on small volumes, and the types of every call are noted.
+The wheel's build does this too (`setup.py`), so that users never wait for Numba. What Numba makes
+of a kernel depends on the types that it is called with: `signatures.json` lists those that the
+package uses. The text lies in `lowered.zip`; text of kernels that did not change is kept.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
+import multiprocessing
+import os
+import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-
-import numpy as np
 
 from drr.kernels.cpu.compiler import jit
 
-__all__ = ["codes", "exercise", "main", "texts"]
+__all__ = ["SIGNATURES", "declared", "main", "write"]
 
-EPOCH = (1980, 1, 1, 0, 0, 0)
+SIGNATURES = jit.HERE / "signatures.json"
+"""Module to kernel to signatures; types of arguments are written as in `jit.Signature`."""
 
-
-def exercise() -> None:
-    """Call every kernel in every way that the package does."""
-    import drr
-    from drr.datasets.labels import CT_RATE_LABELS
-    from drr.datasets.phantom.finding import draw
-    from drr.datasets.phantom.thorax import thorax
-    from drr.io.picture import quantise
-    from drr.patient.prepare import prepare
-    from drr.physics.beam import Beam
-    from drr.physics.detector import DETECTORS
-
-    ct = thorax((48, 64, 64), couch=True)
-    rng = np.random.default_rng(0)
-    thorax((24, 32, 32), findings=[draw(name, rng) for name in CT_RATE_LABELS])
-    scan = prepare(ct)
-    prepare(ct, clean=False)
-    mask = drr.Volume(hu=(ct.hu > 0).astype(np.int16), affine=ct.affine, name="mask")
-    for look in ("film", "physical"):
-        for made in drr.project(scan, ("pa", "ll", "lao30", "30,15"), look=look, backend="cpu"):
-            for bits in (8, 16):
-                quantise(made.picture(), bits=bits)
-    drr.project(scan, ["ll"] * 3, backend="cpu")
-    drr.project(scan, ("pa", "lao30"), quality="preview", backend="cpu")
-    drr.project(scan, "pa", attenuation=Beam(), backend="cpu")
-    for method in ("siddon", "joseph"):
-        drr.project(scan, "pa", method=method, mask=mask, backend="cpu")
-    for detector in DETECTORS.values():
-        drr.project(scan, "pa", detector=detector, backend="cpu")
-    drr.project(ct, "ap", look="drr-rate")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def texts() -> dict[str, str]:
-    """File name to text, of every kernel and signature that this process has called."""
-    from drr.kernels.cpu.compiler.lowering import lower
-
-    return {
-        f"{kernel.file_name(signature)}.ll": lower(kernel, signature)
-        for kernel in jit.kernels
-        for signature in kernel.signatures
-    }
-
-
-def codes(texts: dict[str, str]) -> dict[str, bytes]:
-    """File name to machine code of each text."""
-    from drr.kernels.cpu.compiler.native import LEVEL, code_of_level
-
-    return {f"{LEVEL}/{Path(n).stem}.o": code_of_level(text) for n, text in texts.items()}
+def declared() -> Iterator[tuple[jit.Kernel, jit.Signature]]:
+    """Yield every kernel with each signature that the package calls it with."""
+    for module, kernels in json.loads(SIGNATURES.read_text("utf-8")).items():
+        for name, signatures in kernels.items():
+            for signature in signatures:
+                yield getattr(importlib.import_module(module), name), tuple(signature.split())
 
 
 def write(path: Path, content: Mapping[str, str | bytes]) -> None:
-    """A zip that is the same for the same content."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in sorted(content):
-            info = zipfile.ZipInfo(name, EPOCH)
-            archive.writestr(info, content[name], zipfile.ZIP_DEFLATED, 9)
+    """Write a zip that is the same for the same content, at once or not at all."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        target = Path(folder) / path.name
+        with zipfile.ZipFile(target, "w") as archive:
+            for name in sorted(content):
+                archive.writestr(
+                    zipfile.ZipInfo(name, _EPOCH), content[name], zipfile.ZIP_DEFLATED, 9
+                )
+        target.replace(path)
+
+
+def _lowered(place: int) -> str:
+    """Text of the kernel at a place of `declared`."""
+    from drr.kernels.cpu.compiler.lowering import lower
+
+    kernel, signature = list(declared())[place]
+    return lower(kernel, signature)
 
 
 def main() -> None:
-    exercise()
-    content = texts()
-    made = codes(content)
-    with tempfile.TemporaryDirectory(dir=jit.LOWERED.parent) as folder:
-        target = Path(folder) / jit.LOWERED.name
-        write(target, {**content, **made})
-        target.replace(jit.LOWERED)
-    print(f"{jit.LOWERED}: {len(content)} kernels, {jit.LOWERED.stat().st_size / 1000:.0f} kB")
+    """Bring `lowered.zip` up to date with the sources, and say so on stderr while it takes long."""
+    names = [f"{kernel.file_name(signature)}.ll" for kernel, signature in declared()]
+    content: dict[str, str | bytes] = {}
+    for name in names:
+        present = jit.shipped(name)
+        if present is not None:
+            content[name] = present
+    missing = [place for place, name in enumerate(names) if name not in content]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 8), mp_context=context) as pool:
+        for done, (place, text) in enumerate(
+            zip(missing, pool.map(_lowered, missing), strict=True), 1
+        ):
+            content[names[place]] = text
+            print(f"\rLowering kernels: {done} of {len(missing)}", end="", file=sys.stderr)
+    if missing:
+        print(file=sys.stderr)
+    write(jit.LOWERED, content)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Kernels to LLVM's intermediate representation; this and `vector_lowering` import Numba.
 
 Numba spends most of its time on inferring types and lowering Python, which depends on nothing but
-the source. So what it makes of the kernels is shipped as text (`lowered.zip`, from `make kernels`)
-and LLVM alone compiles it for the CPU at hand (`native`). What is not in there, or no longer as in
-the source, is lowered on first use.
+the source. So a wheel contains what it makes of the kernels as text (`lowered.zip`, see
+`lowered`), and LLVM alone compiles it for the CPU at hand (`native`). What is not in there, or no
+longer as in the source, is lowered on first use.
 """
 
 from __future__ import annotations

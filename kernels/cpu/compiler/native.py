@@ -14,27 +14,14 @@ import numpy as np
 from drr.kernels.cpu.compiler.jit import making
 
 __all__ = [
-    "LEVEL",
-    "code_of_level",
     "compile_text",
     "cpu",
     "cpu_name",
     "early_passes",
-    "has_level",
     "load",
     "target_machine",
     "tuning",
 ]
-
-LEVEL = "x86-64-v3"
-"""The CPUs that machine code is shipped for, as object files of Linux. The third level of the
-x86-64 psABI: what has AVX2, which is sold since 2013."""
-
-_LEVEL_TRIPLE = "x86_64-unknown-linux-gnu"
-_LEVEL_FEATURES = (
-    "cx16", "sahf", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2",
-    "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave",
-)  # fmt: skip
 
 # A number's bytes in its word of 64 bits.
 _WORDS = {
@@ -63,17 +50,6 @@ def cpu_name() -> str:
 
 
 @functools.cache
-def has_level() -> bool:
-    """Whether this machine runs the code that is shipped."""
-    with making:
-        family, _, system = llvm.get_default_triple().partition("-")
-        if family != "x86_64" or "linux" not in system:
-            return False
-        features = llvm.get_host_cpu_features()
-    return all(features.get(name, False) for name in _LEVEL_FEATURES)
-
-
-@functools.cache
 def target_machine() -> Any:
     """This CPU, as Numba's just-in-time compiler sees it."""
     return _host()
@@ -89,14 +65,9 @@ def _host() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
-    features = llvm.get_host_cpu_features().flatten()
-    return _machine(target, cpu_name(), features)
-
-
-def _machine(target: Any, cpu: str, features: str = "") -> Any:
     return target.create_target_machine(
-        cpu=cpu,
-        features=features,
+        cpu=cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
         opt=3,
         reloc="static" if target.name.startswith("x86") else "default",
         codemodel="jitdefault",
@@ -121,31 +92,15 @@ def early_passes() -> Any:
     return passes
 
 
-def code_of_level(text: str) -> bytes:
-    """Object code of a module for the CPUs of `LEVEL`.
-
-    Raises
-    ------
-    RuntimeError
-        For text that this LLVM does not understand, and where it compiles for other CPUs only.
-    """
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    return _compiled(text, _machine(llvm.Target.from_triple(_LEVEL_TRIPLE), LEVEL))
-
-
 def compile_text(text: str) -> bytes:
-    """Object code of a module for this CPU.
+    """Return the object code of a module for this CPU.
 
     Raises
     ------
     RuntimeError
         For text that this LLVM does not understand.
     """
-    return _compiled(text, target_machine())
-
-
-def _compiled(text: str, machine: Any) -> bytes:
+    machine = target_machine()
     module = llvm.parse_assembly(text)
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
@@ -164,9 +119,9 @@ def load(code: bytes, name: str, signature: Sequence[str]) -> Callable[[Sequence
     Parameters
     ----------
     code
-        From `compile_text` or `code_of_level`.
+        Object code from `compile_text`.
     name
-        Of the function in it; of one name, one can be loaded.
+        Name of the function in it; each name can be loaded once.
     """
     engine = _engine()
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))

@@ -25,7 +25,7 @@ def convolve(
     image
         `(rows, columns)` float32, C-contiguous.
     down, across
-        One-sided taps of `drr.kernels.reference.blur`.
+        One-sided taps of `drr.kernels.cpu.image.taps`.
     threads
         CPU threads; all available ones by default. The image is the same for any number.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.kernels.cpu.compiler.jit import jit
-from drr.kernels.reference.exposure import GAUSSIAN_FROM, Nodes
+from drr.kernels.cpu.image.nodes import GAUSSIAN_FROM, Nodes
 from drr.threads import available_cpus, run, split
 
 __all__ = ["block_sums", "expose", "illuminate"]

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from drr.kernels.cpu.compiler.jit import float32 as f4
-from drr.kernels.cpu.compiler.jit import int64, jit, uint64
+from drr.kernels.cpu.compiler.jit import int64, jit
 from drr.kernels.cpu.compiler.vectors import (
     LANES,
     any_from,
     fma,
     larger,
     load,
-    prefetch,
     splat,
     store,
     widen,
 )
-from drr.kernels.cpu.projection.kept import ENTRY
-from drr.kernels.cpu.projection.transpose import exchange
 
 __all__ = [
     "NOTHING",
     "WIDE",
     "any_within",
-    "attenuate_row",
+    "attenuate",
     "clear",
-    "exchange_kept",
     "hinges",
 ]
 
@@ -99,79 +95,10 @@ def hinges(hu, thresholds, slopes):
 
 
 @jit
-def attenuate_row(
-    voxels, at, first, last, slip, kept, entry, thresholds, slopes, nothing, table, add, lines, line
-):  # fmt: skip
-    """Attenuation of a row's voxels from first + slip to last + slip on to `lines` from `line` on.
-
-    Of a row of which only some are `kept`, listed from `entry` on, the others are nothing; all are
-    kept where `entry` is negative. What lies beyond `last`, up to a vector, is undefined.
-    """
-    if entry < 0:
-        attenuate(
-            voxels, at + slip + first, last - first, thresholds, slopes, nothing, table, add,
-            lines, line + first,
-        )  # fmt: skip
-        return
-    cursor = first
-    for run in range(kept[entry]):
-        begin = max(kept[entry + 1 + 2 * run] - slip, first)
-        end = min(kept[entry + 2 + 2 * run] - slip, last)
-        if end <= begin:
-            continue
-        if not add:
-            clear(lines, line + cursor, line + begin)
-        attenuate(
-            voxels, at + slip + begin, end - begin, thresholds, slopes, nothing, table, add,
-            lines, line + begin,
-        )  # fmt: skip
-        cursor = end
-    if not add:
-        clear(lines, line + cursor, line + last)
-
-
-@jit
 def clear(lines, start, stop):
     """Zeros from start on to stop, or to the end of the last vector."""
     for i in range(start, stop, LANES):
         store(lines, i, splat(f4(0)))
-
-
-@jit
-def exchange_kept(
-    voxels, at, stride, rows, columns, kept, entry, first, scratch, out, to, out_stride
-):  # fmt: skip
-    """`exchange` of rows of which only some voxels are kept; the others become nothing.
-
-    Column 0 is voxel `first` of the row. `scratch` holds eight rows of `columns`.
-    """
-    for row in range(0, rows, 8):
-        count, here = min(8, rows - row), at + row * stride
-        whole = True
-        for r in range(count):
-            prefetch(voxels, here + (16 + r) * stride)
-            within = False
-            for run in range(kept[entry + r * ENTRY]):
-                begin = kept[entry + r * ENTRY + 1 + 2 * run]
-                end = kept[entry + r * ENTRY + 2 + 2 * run]
-                within = within or (begin <= first and first + columns <= end)
-            whole = whole and within
-        if whole:
-            exchange(voxels, here, stride, count, columns, out, to + row, out_stride)
-            entry += 8 * ENTRY
-            continue
-        for r in range(count):
-            line = uint64(r * columns)
-            for x in range(uint64(columns)):
-                scratch[line + x] = NOTHING
-            for run in range(kept[entry]):
-                begin = max(kept[entry + 1 + 2 * run] - first, 0)
-                end = min(kept[entry + 2 + 2 * run] - first, columns)
-                old, new = uint64(here + r * stride + begin), line + uint64(begin)
-                for x in range(uint64(max(end - begin, 0))):
-                    scratch[new + x] = voxels[old + x]
-            entry += ENTRY
-        exchange(scratch, 0, columns, count, columns, out, to + row, out_stride)
 
 
 @jit

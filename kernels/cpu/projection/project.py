@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drr.kernels.cpu.projection import ray_casting, shear_warp
 from drr.kernels.cpu.projection.intermediate import Plan, dominant_axis, plan
-from drr.kernels.cpu.projection.parts import Part, Parts
 from drr.kernels.cpu.projection.transpose import transposed_copy
 from drr.kernels.cpu.projection.warp import warp
+from drr.kernels.mapping import Mapping
 from drr.kernels.rays import Rays
-from drr.sharing import kept_property
 from drr.threads import available_cpus, run, split
 
 __all__ = [
     "METHODS",
     "QUALITIES",
-    "Mapping",
     "project",
     "project_channels",
     "sub_pixels",
@@ -34,52 +31,14 @@ SLABS, LEAST = 16, 2**18
 # Pixels wider than this many voxels are a slip of units; their rays stay countable.
 MOST_SUB_PIXELS = 64
 METHODS = ("shear-warp", "joseph", "siddon")
-# HU of what is not kept of a volume in parts.
-AIR = -1000
 # By quality, how many planes of voxels at most are added up before a shear-warp resamples them, and
 # how many voxels that may move one. An eighth of a voxel hardly changes an error: the distance from
 # Siddon's sums grows by less than six hundredths, of noise in the worst view.
 QUALITIES = {"finest": (1, 0.0), "full": (2, 0.125), "preview": (4, math.inf)}
 
 
-@dataclass(frozen=True, eq=False)
-class Mapping:
-    """int16 voxel value to attenuation in 1/mm, in the two forms the kernels read.
-
-    Parameters
-    ----------
-    table
-        `(65536,)` float32; entry i belongs to value i - 32768.
-    thresholds, slopes
-        `(k,)` float32, ascending thresholds: the same mapping as the sum of
-        slopes[k] * max(0, value - thresholds[k]). Empty when it is not such a sum.
-    """
-
-    table: NDArray[np.float32]
-    thresholds: NDArray[np.float32]
-    slopes: NDArray[np.float32]
-
-    @kept_property
-    def lowest(self) -> int:
-        """The least value that attenuates, or the largest there is."""
-        if self.thresholds.size:
-            return int(np.clip(math.floor(self.thresholds[0]) + 1, -32768, 32767))
-        matter = np.flatnonzero(self.table)
-        return int(matter[0]) - 32768 if matter.size else 32767
-
-    @kept_property
-    def never_negative(self) -> bool:
-        """Whether nothing attenuates less than nothing, and so no line integral is below zero."""
-        return bool(self.table.min() >= 0)
-
-    @property
-    def spares_air(self) -> bool:
-        """Whether air, and what is less dense, attenuates nothing at all."""
-        return self.thresholds.size > 0 and self.lowest > AIR
-
-
 def project(
-    volume: NDArray[np.int16] | Parts,
+    volume: NDArray[np.int16],
     mapping: Mapping,
     rays: Rays,
     *,
@@ -110,7 +69,7 @@ def project(
 
 
 def project_channels(
-    volume: NDArray[np.int16] | Parts,
+    volume: NDArray[np.int16],
     mappings: Sequence[Mapping],
     rays: Rays,
     *,
@@ -129,8 +88,7 @@ def project_channels(
     Parameters
     ----------
     volume
-        `(nz, ny, nx)` int16, C-contiguous; or in parts, which a shear-warp along x or y leaves
-        where they are if air does not attenuate.
+        `(nz, ny, nx)` int16, C-contiguous.
     mappings
         Voxel value to attenuation, one for each channel.
     rays
@@ -161,8 +119,7 @@ def project_channels(
         slab, apart = QUALITIES[quality]
         layout = plan(volume.shape, rays, sub=sub, slab=slab, apart=apart)
         if layout is not None:
-            parts = _parts(volume, mappings, layout, transposed)
-            images = _shear_warp(volume.shape, parts, mappings, rays, layout, sub, threads)
+            images = _shear_warp(volume, transposed, mappings, rays, layout, sub, threads)
             for mapping, image in zip(mappings, images, strict=True):
                 # Sums of hinges round, too; where the truth is not below zero, zero is nearer.
                 if mapping.never_negative and not undershoot:
@@ -170,8 +127,7 @@ def project_channels(
             return images
         # The source is inside the volume or the detector sees it edge-on: cast ray by ray.
         method = "joseph"
-    voxels = volume.array if isinstance(volume, Parts) else volume
-    return np.stack([_cast(voxels, m, rays, method, sub, threads) for m in mappings])
+    return np.stack([_cast(volume, m, rays, method, sub, threads) for m in mappings])
 
 
 def sub_pixels(volume_shape: tuple[int, ...], rays: Rays) -> tuple[int, int]:
@@ -196,29 +152,9 @@ def sub_pixels(volume_shape: tuple[int, ...], rays: Rays) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _parts(
-    volume: NDArray[np.int16] | Parts,
-    mappings: Sequence[Mapping],
-    layout: Plan,
-    transposed: NDArray[np.int16] | None,
-) -> tuple[Part, ...]:
-    """Where a shear-warp finds the voxels: apart, or else in one array, or its transposed copy."""
-    nz, ny, nx = volume.shape
-    turned = layout.axis == 0 and transposed is not None
-    if isinstance(volume, Parts):
-        if layout.axis != 2 and all(mapping.spares_air for mapping in mappings):
-            if transposed is not None and turned:
-                return volume.within(transposed.reshape(-1), (ny, 1, ny * nx))
-            return volume.apart
-        volume = volume.array
-    if transposed is not None and turned:
-        return (Part(0, nz, transposed.reshape(-1), 0, (ny, 1, ny * nx)),)
-    return (Part(0, nz, volume.reshape(-1), 0, (1, nx, ny * nx)),)
-
-
 def _shear_warp(
-    shape: tuple[int, ...],
-    parts: Sequence[Part],
+    volume: NDArray[np.int16],
+    transposed: NDArray[np.int16] | None,
     mappings: Sequence[Mapping],
     rays: Rays,
     layout: Plan,
@@ -226,44 +162,37 @@ def _shear_warp(
     threads: int,
 ) -> NDArray[np.float32]:
     order = [layout.axis, layout.p_axis, layout.q_axis]
-    counts = np.array(shape[::-1])[order]
+    nz, ny, nx = volume.shape
+    counts, strides = np.array([nx, ny, nz])[order], np.array([1, nx, ny * nx])[order]
     # Rows along y are gathered from memory, a tile of them at a time, or come from the copy.
-    tile_size = 0
-    if layout.axis == 0 and parts[0].strides[0] == 1:
+    voxels, tile_size = volume.reshape(-1), 0
+    if layout.axis == 0 and transposed is not None:
+        voxels, strides = transposed.reshape(-1), np.array([ny, 1, ny * nx])
+    elif layout.axis == 0:
         # Rows a power of two apart would share a few places of the cache.
         tile_size = shear_warp.ROWS * shear_warp.TILE * (int(counts[1]) + 32)
     steps = layout.scales * layout.pitch_q
     reach = int(np.abs(layout.slips).max(initial=0))
     pad = math.ceil(shear_warp.PAIR * layout.scales.max() * layout.pitch_p) + 24 + 2 * reach
-    slabs = min(SLABS, 1 + math.prod(shape) // LEAST)
-    pieces: list[tuple[Part, int, int]] = []
-    for part in parts:
-        first, end = (0, int(counts[2])) if layout.axis == 2 else (part.start, part.stop)
-        for start, stop in split(end - first, math.ceil(slabs * (end - first) / counts[2])):
-            pieces.append((part, first + start, first + stop))
+    pieces = split(int(counts[2]), min(SLABS, 1 + volume.size // LEAST))
     bands: dict[int, tuple[int, int, NDArray[np.float32]]] = {}
 
     def accumulate(number: int, _: int) -> None:
-        part, start, stop = pieces[number]
-        runs, groups = part.listed
+        start, stop = pieces[number]
         # The rows of the intermediate image that these rows of voxels reach.
         top = max(0, math.ceil(((start - 1 - layout.shifts_q) / steps).min()))
         bottom = min(layout.rows, math.ceil(((stop - layout.shifts_q) / steps).max()))
         if bottom <= top:
             return
         band = np.zeros((len(mappings), bottom - top, layout.columns), np.float32)
-        tile, scratch = np.empty(tile_size, np.int16), np.empty(8 * shear_warp.TILE, np.int16)
+        tile = np.empty(tile_size, np.int16)
         lines = np.empty(shear_warp.ROWS * (int(counts[1]) + 2 * pad), np.float32)
         resampled = np.empty((shear_warp.ROWS + 2) * shear_warp.CHUNK, np.float32)
         for mapping, channel in zip(mappings, band, strict=True):
             shear_warp.accumulate(
-                part.voxels,
-                part.at,
+                voxels,
                 counts,
-                np.array(part.strides)[order],
-                part.slices(stop),
-                runs,
-                groups,
+                strides,
                 mapping.lowest,
                 mapping.thresholds,
                 mapping.slopes,
@@ -283,7 +212,6 @@ def _shear_warp(
                 stop,
                 pad,
                 tile,
-                scratch,
                 lines,
                 resampled,
                 np.empty(bottom - top, np.int64),

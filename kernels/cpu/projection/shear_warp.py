@@ -30,14 +30,12 @@ from drr.kernels.cpu.compiler.vectors import (
     store,
     unit,
 )
-from drr.kernels.cpu.projection.kept import ENTRY
 from drr.kernels.cpu.projection.lines import (
     NOTHING,
     WIDE,
     any_within,
-    attenuate_row,
+    attenuate,
     clear,
-    exchange_kept,
     hinges,
 )
 from drr.kernels.cpu.projection.transpose import exchange
@@ -57,12 +55,8 @@ PAIR = 2 * LANES
 @jit
 def accumulate(
     voxels,
-    origin,
     counts,
     strides,
-    slice_of,
-    kept,
-    group_of,
     lowest,
     thresholds,
     slopes,
@@ -82,7 +76,6 @@ def accumulate(
     q_stop,
     pad,
     tile,
-    scratch,
     lines,
     resampled,
     pairs,
@@ -95,17 +88,11 @@ def accumulate(
 
     Parameters
     ----------
-    voxels, origin
-        int16, and where among them the voxel 0, 0, 0 would lie.
+    voxels
+        int16.
     counts, strides
         `(3,)` int64: voxels along m, p and q, and the distance of neighbours in `voxels`. The
         stride along p is 1, or that along m is and `tile` has room to exchange them.
-    slice_of
-        int32: for each slice q which one among the voxels it is, so that some may repeat.
-    kept, group_of
-        int32: the runs of voxels that are kept of every row along x, all others are nothing, and
-        for each slice q the group that they are listed under; see `kept.Kept`. Both empty where
-        all voxels are kept.
     lowest
         The least HU that attenuates.
     thresholds, slopes, table
@@ -122,10 +109,10 @@ def accumulate(
         rays cross the planes; all empty when the detector is outside the volume.
     pad
         Room on either side of a line, as far as a block of pixels that only touches it reaches.
-    tile, scratch, lines, resampled, pairs, weights, places
-        Scratch: int16 for `ROWS` * `TILE` rows or none, for eight rows of a tile, float32 for
-        `ROWS` lines of the same width, for `ROWS` + 2 chunks, int64 and float32 for every row of
-        the image, twice, int64 for `ROWS`.
+    tile, lines, resampled, pairs, weights, places
+        Scratch: int16 for `ROWS` * `TILE` rows or none, float32 for `ROWS` lines of the same
+        width, for `ROWS` + 2 chunks, int64 and float32 for every row of the image, twice, int64
+        for `ROWS`.
     columns, image
         `(Q, columns)` float32, columns a multiple of `PAIR`. Added to.
     """
@@ -138,8 +125,6 @@ def accumulate(
     source = tile if gathered else voxels
     stride = tile_row if gathered else strides[0]
     row_stride = TILE * tile_row if gathered else strides[2]
-    # Of what is kept: entries of a group, one for each row.
-    entries = ENTRY * (length if gathered else planes)
     groups = (q_stop - q_start + ROWS - 1) // ROWS
     most = (q_stop - q_start + groups - 1) // groups
     # Beyond a group's first and last row of voxels are zeros; its neighbours add the other part.
@@ -152,23 +137,17 @@ def accumulate(
         for r in range(rows):
             places[r] = r * row_stride
             if not gathered:
-                places[r] = origin + int64(slice_of[q0 + r]) * row_stride
+                places[r] = (q0 + r) * row_stride
         tile_stop = 0
         for s in range(scales.size):
             m0, m1 = starts[s], starts[s + 1]
             if gathered and m1 > tile_stop:
                 tile_start, tile_stop = m0, min(m0 + TILE, planes)
                 for r in range(rows):
-                    at = origin + int64(slice_of[q0 + r]) * strides[2] + m0
+                    at = (q0 + r) * strides[2] + m0
                     to = r * row_stride
                     size = tile_stop - tile_start
-                    if kept.size == 0:
-                        exchange(voxels, at, strides[1], length, size, tile, to, tile_row)
-                    else:
-                        exchange_kept(
-                            voxels, at, strides[1], length, size, kept, group_of[q0 + r] * entries,
-                            m0, scratch, tile, to, tile_row,
-                        )  # fmt: skip
+                    exchange(voxels, at, strides[1], length, size, tile, to, tile_row)
             step_q, shift_q = scales[s] * pitch_q, shifts_q[s] - (q0 - 1)
             step_p, shift_p = scales[s] * pitch_p, shifts_p[s]
             # Rows of the image that these rows of voxels reach.
@@ -185,13 +164,6 @@ def accumulate(
                 plane = (m - tile_start) * stride + slips[m]
                 left, right = max(begin, -slips[m]), min(end, length - slips[m])
                 for r in range(rows):
-                    if kept.size > 0 and not gathered:
-                        entry = group_of[q0 + r] * entries + m * ENTRY
-                        runs = kept[entry]
-                        if runs > 0:
-                            first = min(first, max(left, kept[entry + 1] - slips[m]))
-                            last = max(last, min(right, kept[entry + 2 * runs] - slips[m]))
-                        continue
                     at = plane + places[r]
                     i = left
                     while i + WIDE <= min(first, right) and not any_from(source, at + i, lowest):
@@ -229,18 +201,10 @@ def accumulate(
                         plane = (m - tile_start) * stride + slips[m]
                         here, end = max(left, -slips[m]), min(right, length - slips[m])
                         for r in range(rows):
-                            at, near, far = plane + places[r], here, end
-                            if kept.size > 0 and not gathered:
-                                # Only what is kept of a row: beyond it there may be no voxels.
-                                entry = group_of[q0 + r] * entries + m * ENTRY
-                                runs = kept[entry]
-                                if runs == 0:
-                                    continue
-                                near = max(here, kept[entry + 1] - slips[m])
-                                far = min(end, kept[entry + 2 * runs] - slips[m])
-                            found = found or any_within(source, at + near, far - near, lowest)
+                            at = plane + places[r] + here
+                            found = found or any_within(source, at, end - here, lowest)
                             if not found:
-                                fetch(source, at + stride + near, far - near)
+                                fetch(source, at + stride, end - here)
                     if found:
                         stop = edge
                     elif start == stop:
@@ -258,25 +222,12 @@ def accumulate(
                     opening = left if m1 - m0 == 1 else right
                     clear(lines, line + begin, line + pad + opening)
                     for m in range(m0, m1):
-                        entry = -1
-                        if kept.size > 0 and not gathered:
-                            entry = group_of[q0 + r] * entries + m * ENTRY
-                        attenuate_row(
-                            source,
-                            (m - tile_start) * stride + places[r],
-                            max(left, -slips[m]),
-                            min(right, length - slips[m]),
-                            slips[m],
-                            kept,
-                            entry,
-                            thresholds,
-                            slopes,
-                            nothing,
-                            table,
-                            m1 - m0 > 1,
-                            lines,
-                            line + pad,
-                        )
+                        here, there = max(left, -slips[m]), min(right, length - slips[m])
+                        attenuate(
+                            source, (m - tile_start) * stride + places[r] + slips[m] + here,
+                            there - here, thresholds, slopes, nothing, table, m1 - m0 > 1, lines,
+                            line + pad + here,
+                        )  # fmt: skip
                     clear(lines, line + pad + right, line + end)
                 for chunk in range(start, stop, CHUNK):
                     count = min(CHUNK, stop - chunk)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drr.kernels.cpu.compiler.jit import float32, float64, int64, jit
-from drr.kernels.reference.siddon_jacobs import MISS, BoxRays
+from drr.kernels.cpu.projection.itk_camera import MISS, BoxRays
 from drr.threads import available_cpus, run, split
 
 __all__ = ["siddon_jacobs"]

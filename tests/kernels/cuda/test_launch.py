@@ -10,12 +10,12 @@ from cuda_host.install import installed
 from cuda_host.machine import machine
 from kernel_cases import UNIT, affine_of, random_hu, rays_at
 
-from drr.kernels.cpu.projection.project import Mapping
 from drr.kernels.cuda import residency
 from drr.kernels.cuda.errors import CudaError, CudaMemoryError
 from drr.kernels.cuda.launch import project_views
 from drr.kernels.cuda.residency import DeviceVolume, VolumeCache
 from drr.kernels.cuda.views import VIEW_FLOATS
+from drr.kernels.mapping import Mapping
 
 SHAPE = (10, 12, 14)
 HU = random_hu(SHAPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from drr.kernels.cpu.compiler import jit, lowered, native
 
@@ -208,82 +210,31 @@ def test_bounds_are_checked_when_asked_for(tmp_path):
     assert "IndexError" in done.stderr
 
 
-WITH_CODE = pytest.mark.skipif(
-    not native.has_level(), reason="not a machine that code is shipped for"
-)
-
-
-@WITH_CODE
-def test_shipped_code_is_not_compiled(sample, tmp_path, monkeypatch):
-    from drr.kernels.cpu.compiler import lowering
-
-    signature = ("int16:1C", "float32", "float32:1C")
-    monkeypatch.setattr(jit, "LOWERED", tmp_path / "lowered.zip")
-    text = lowering.lower(sample.scale, signature)
-    texts = {f"{sample.scale.file_name(signature)}.ll": text}
-    lowered.write(jit.LOWERED, lowered.codes(texts))
-
-    def refuse(*_):
-        raise AssertionError("compiled although there is code")
-
-    monkeypatch.setattr(native, "compile_text", refuse)
-    out = np.zeros(3, np.float32)
-    sample.scale(np.array([1, 2, 3], np.int16), np.float32(0.5), out)
-    assert out.tolist() == [2.5, 4.5, 6.5]
-    assert not list(tmp_path.rglob("*.o"))
-
-
-def test_shipped_code_is_not_used_on_other_machines(sample, tmp_path, monkeypatch):
-    signature = ("int16:1C", "float32", "float32:1C")
-    monkeypatch.setattr(jit, "LOWERED", tmp_path / "lowered.zip")
-    name = f"{native.LEVEL}/{sample.scale.file_name(signature)}.o"
-    lowered.write(jit.LOWERED, {name: b"code of another machine"})
-    monkeypatch.setattr(native, "has_level", lambda: False)
-    out = np.zeros(3, np.float32)
-    sample.scale(np.array([1, 2, 3], np.int16), np.float32(0.5), out)
-    assert out.tolist() == [2.5, 4.5, 6.5]
-
-
-@WITH_CODE
-def test_shipped_code_and_code_of_this_cpu_make_the_same_images():
-    script = """
-    import hashlib, sys
-    import drr
-    from drr.datasets.phantom.thorax import thorax
-    from drr.kernels.cpu import native
-    if sys.argv[1] == "compiled":
-        native.has_level = lambda: False
-    for made in drr.project(thorax(64), ("pa", "ll", "30,15"), look="film", backend="cpu"):
-        print(hashlib.sha256(made.picture().tobytes()).hexdigest())
-    """
-    first, second = (
-        subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script), way],
-            capture_output=True, text=True, check=True,
-        ).stdout
-        for way in ("shipped", "compiled")
-    )  # fmt: skip
-    assert len(first.split()) == 3
-    assert first == second
-
-
-def test_what_is_shipped_is_that_of_these_sources():
-    """Of every kernel, as the package calls it; otherwise run `make kernels`."""
-    script = """
-    from drr import lowered
-    from drr.kernels.cpu import jit, native
-    lowered.exercise()
-    for kernel in jit.kernels:
-        for signature in kernel.signatures:
-            name = kernel.file_name(signature)
-            for file in (f"{name}.ll", f"{native.LEVEL}/{name}.o"):
-                if jit.shipped(file) is None:
-                    print(file)
+def test_the_table_of_signatures_is_that_of_these_sources():
+    """Of every kernel, as the package calls it; otherwise run `make signatures`."""
+    script = f"""
+    import json, sys
+    sys.path.insert(0, {str(ROOT / "tools")!r})
+    import kernel_signatures
+    kernel_signatures.exercise()
+    print(json.dumps(kernel_signatures.signatures()))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
     )
-    assert not done.stdout, f"missing, or out of date:\n{done.stdout}run 'make kernels'"
+    assert json.loads(done.stdout) == json.loads(lowered.SIGNATURES.read_text())
+
+
+def test_users_are_told_that_kernels_are_lowered_and_may_be_quiet(tmp_path):
+    write(tmp_path)
+    for level, told in (("NOTSET", 1), ("ERROR", 0)):
+        script = f"import logging; logging.getLogger('drr').setLevel(logging.{level})"
+        done = subprocess.run(
+            [sys.executable, "-c", f"{script}\n{USE.format(folder=str(tmp_path))}"],
+            env={**os.environ, "DRR_CACHE_DIR": str(tmp_path / level)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stderr.count("drr: note: compiling the CPU kernels") == told
 
 
 def test_the_address_of_an_array_is_read_where_numpy_keeps_it(tmp_path: Path) -> None:

@@ -68,11 +68,8 @@ def test_split_covers_everything_once(count, parts):
     assert len(ranges) <= parts
 
 
-# As on a CPU that no code is shipped for.
 SCRIPT = """
 import hashlib, sys
-from drr.kernels.cpu import native
-native.has_level = lambda: False
 sys.path.insert(0, {tests!r})
 from kernel_cases import one_image
 from drr.kernels.cpu.compiler.jit import cache_folder

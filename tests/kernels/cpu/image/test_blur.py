@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drr.kernels.cpu.image.blur import convolve
-from drr.kernels.reference.blur import box_taps, gaussian_taps, lorentzian_taps
+from drr.kernels.cpu.image.taps import box_taps, gaussian_taps, lorentzian_taps
 from drr.kernels.reference.blur import convolve as convolve_slowly
 
 SIZES = [0.05, 0.3, 0.7, 1.0, 1.7, 2.9, 3.0, 6.4]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from drr.kernels.cpu.image import exposure as fast
+from drr.kernels.cpu.image.nodes import GAUSSIAN_FROM, Nodes
 from drr.kernels.reference import exposure as slow
-from drr.kernels.reference.exposure import Nodes
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_quanta_have_the_mean_and_variance_of_poisson(rng, mean):
     error = np.sqrt((mean + 2 * mean**2) / count)
     assert numbers.var() == pytest.approx(mean, abs=4.5 * error)
     assert numbers.min() >= 0
-    if mean < slow.GAUSSIAN_FROM:
+    if mean < GAUSSIAN_FROM:
         np.testing.assert_allclose(numbers, np.round(numbers), atol=1e-3)
     if mean < 3:
         nothing = (numbers < 0.5).mean()

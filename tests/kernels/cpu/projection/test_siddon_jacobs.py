@@ -8,10 +8,10 @@ from itk_reference import itk
 from kernel_cases import random_hu
 from numpy.typing import NDArray
 
+from drr.kernels.cpu.projection.itk_camera import BoxRays, camera
 from drr.kernels.cpu.projection.itk_inverse import inverse
 from drr.kernels.cpu.projection.siddon_jacobs import siddon_jacobs
 from drr.kernels.reference import siddon_jacobs as reference
-from drr.kernels.reference.siddon_jacobs import BoxRays, camera
 
 # SWIG, which wraps ITK, makes types that Python 3.12 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:builtin type [Ss]wig:DeprecationWarning")
