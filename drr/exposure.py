@@ -64,11 +64,11 @@ class Scene:
     prepared
         What is projected of it; None for a recipe, which takes the scan itself.
     views
-        As they are taken of this patient; names of a recipe's projections.
+        The views as they are taken of this patient, or the names of a recipe's projections.
     geometries
-        Of the views, placed.
+        Where source and detector are in every view.
     attenuation, detector
-        Of the look, or those in their place; None for a recipe.
+        The look's own, or what the caller gave instead; None for a recipe.
     """
 
     source: Volume
@@ -93,7 +93,7 @@ class Shot:
 
 
 def resolve(volume: Volume | Prepared, views: Sequence[ViewLike], options: Options) -> Scene:
-    """The patient as the look wants it, and the views placed there."""
+    """Prepare the patient as the look wants it, and place the views there."""
     look, draw = options.look, options.draw
     if look.recipe is not None:
         assert isinstance(volume, Volume)
@@ -160,7 +160,7 @@ def _place(view: View | Geometry, prepared: Prepared) -> Geometry:
 
 
 def expose(scene: Scene, options: Options) -> Iterator[Shot]:
-    """What the detector measures of every view, in order."""
+    """Cast the rays of every view, in order, and yield what the detector measures."""
     if scene.prepared is None or scene.attenuation is None:
         yield from _path_sums(scene, options)
         return
@@ -206,7 +206,7 @@ def expose(scene: Scene, options: Options) -> Iterator[Shot]:
 def _drawn(
     attenuation: Attenuation | Beam, detector: Detector | None, draw: Draw | None
 ) -> tuple[Attenuation | Beam, Detector | None, tuple[Attenuation, ...]]:
-    """Beam, detector and the channels that are projected, with what was drawn of them."""
+    """Apply what was drawn to beam and detector; the third value is what the kernels project."""
     if draw is None:
         return attenuation, detector, attenuation.channels
     if isinstance(attenuation, Beam) and draw.kvp is not None:
@@ -218,7 +218,7 @@ def _drawn(
 
 
 def _path_sums(scene: Scene, options: Options) -> Iterator[Shot]:
-    """A recipe's path sums, which stand for line integrals."""
+    """Compute a recipe's path sums, which stand for line integrals."""
     by = Backend(name="cpu", reason="the published recipe is computed by the CPU")
     for view in scene.views:
         image = drr_rate(

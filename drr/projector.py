@@ -232,7 +232,7 @@ def _check(volume: Any, views: Sequence[ViewLike], options: Options) -> None:
 def _develop(
     view: ViewLike, geometry: Geometry, shot: Shot, scene: Scene, options: Options
 ) -> Projection:
-    """The radiograph with the look's display, and the record of how it was made."""
+    """Choose the display as the look does, and write down how the radiograph was made."""
     patient, recipe = scene.prepared, shot.recipe
     extension = None if patient is None else patient.extension
     return Projection(

@@ -25,10 +25,10 @@ import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from drr.display.protocol import Display
 from drr.errors import DocumentError, DRRError, ReadError, printable
@@ -48,6 +48,8 @@ __all__ = [
     "salted",
     "unlinked",
 ]
+
+T = TypeVar("T")
 
 RECORD_VERSION = 2
 NOTICE = "Synthetic radiograph computed from a CT scan. Not for diagnosis."
@@ -218,8 +220,8 @@ def load_record(path: str | Path) -> Record:
     return Record(
         projection=record["projection"],
         geometry=geometry,
-        display=_display(record["display"], path),
-        draw=_draw(record["draw"], path),
+        display=_made(display_from_dict, record["display"], path, "display mapping"),
+        draw=_made(Draw.from_dict, record["draw"], path, "random effects"),
         output=record["output"],
         labels=_labels(record["thickness"], path),
         identifiers=record.get("identifiers", {}),
@@ -244,18 +246,12 @@ def _parse(path: Path) -> dict[str, Any]:
     return record
 
 
-def _display(values: Mapping[str, Any] | None, path: Path) -> Display | None:
+def _made(make: Callable[[Any], T], values: Any, path: Path, what: str) -> T | None:
+    """Make what values of a record stand for; None for null."""
     if values is None:
         return None
-    with _naming(path, "its display mapping cannot be used"):
-        return display_from_dict(values)
-
-
-def _draw(values: Mapping[str, Any] | None, path: Path) -> Draw | None:
-    if values is None:
-        return None
-    with _naming(path, "its random effects cannot be used"):
-        return Draw.from_dict(values)
+    with _naming(path, f"its {what} cannot be used"):
+        return make(values)
 
 
 @contextlib.contextmanager

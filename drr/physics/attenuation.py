@@ -112,6 +112,7 @@ class Attenuation:
         return Mapping(table=table, thresholds=thresholds, slopes=slopes)
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists, for JSON; the unit stands in the key."""
         return {"name": self.name, "hu": list(self.hu), "mu_per_mm": list(self.mu)}
 
     @classmethod

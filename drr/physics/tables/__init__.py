@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,4 +58,4 @@ def read_materials() -> dict[str, dict[str, str]]:
 
 
 def _lines(name: str) -> list[str]:
-    return (resources.files(__name__) / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+    return Path(__file__).with_name(f"{name}.csv").read_text(encoding="utf-8").splitlines()
