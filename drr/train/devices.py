@@ -26,8 +26,10 @@ from drr.checks import whole
 from drr.errors import DRRError, printable
 from drr.train.history import Row
 from drr.train.training import TrainingError
+from drr.train.vision import needs_declaring
 
-__all__ = ["ACCELERATORS", "LOGGERS", "Sender", "find_devices", "listening", "quiet", "telling"]
+__all__ = ["ACCELERATORS", "LOGGERS", "Sender", "find_devices", "listening", "quiet"]
+__all__ += ["strategy", "telling"]
 
 ACCELERATORS = ("auto", "cpu", "gpu")
 LOGGERS = ("lightning.pytorch", "lightning.fabric", "torch.distributed", "torch.multiprocessing")
@@ -58,6 +60,17 @@ def find_devices(accelerator: str, devices: int) -> str:
         what = "GPUs" if kind == "cuda" else "processors"
         raise TrainingError(f"{devices} devices were asked for, and there are {there} {what}")
     return kind
+
+
+def strategy(kind: str, devices: int) -> str:
+    """Return the name of Lightning's strategy for so many devices of a kind.
+
+    Processes are started afresh, but forked where they could not import a torchvision that had to
+    be declared first: they import Lightning, and with it torchvision, before anything of ours.
+    """
+    if devices == 1:
+        return "auto"
+    return "ddp_fork" if kind == "cpu" and needs_declaring() else "ddp_spawn"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ import drr
 from drr.datasets.loaders.samples import EpochSampler
 from drr.errors import DRRError, MissingDependencyError, printable
 from drr.train.data import Inputs, Parts, class_weights, plain_errors, targets, training_parts
-from drr.train.devices import LOGGERS, find_devices, listening, quiet, telling
+from drr.train.devices import LOGGERS, find_devices, listening, quiet, strategy, telling
 from drr.train.history import History, Row
 from drr.train.model import ModelError, densenet121, initialise
 from drr.train.recipe import Recipe, find_recipe
@@ -175,7 +175,7 @@ def _fit(
         trainer = pl.Trainer(
             accelerator=kind,
             devices=devices,
-            strategy="ddp_spawn" if devices > 1 else "auto",
+            strategy=strategy(kind, devices),
             precision=recipe.precision,  # type: ignore[arg-type]
             max_epochs=recipe.epochs,
             gradient_clip_val=recipe.gradient_clip or None,

@@ -14,7 +14,7 @@ from typing import Any
 
 from drr.errors import MissingDependencyError
 
-__all__ = ["OPERATORS", "import_vision"]
+__all__ = ["OPERATORS", "import_vision", "needs_declaring"]
 
 OPERATORS = (
     "nms", "qnms", "deform_conv2d", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool",
@@ -41,6 +41,12 @@ def import_vision(name: str = "torchvision") -> ModuleType:
         raise MissingDependencyError(
             f"{name} needs {error.name}; install it with: pip install 'drr-rate[train]'"
         ) from None
+
+
+def needs_declaring() -> bool:
+    """Return whether torchvision could be imported only after its operators were declared."""
+    import_vision()
+    return bool(_declared)
 
 
 def _import_torchvision() -> None:
