@@ -13,10 +13,10 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from drr.errors import DRRError, MissingDependencyError, printable
 from drr.files.atomic import write_files
@@ -59,14 +59,13 @@ def densenet121(outputs: int, *, channels: int = 3) -> nn.Module:
     channels
         Number of channels of the images.
     """
-    network: nn.Module = import_vision("torchvision.models").densenet121(num_classes=outputs)
+    network: Any = import_vision("torchvision.models").densenet121(num_classes=outputs)
     if channels != 3:
-        first = network.features.conv0
-        size: Any = (first.kernel_size, first.stride, first.padding)
-        fitted = nn.Conv2d(channels, first.out_channels, *size, bias=False)
-        nn.init.kaiming_normal_(fitted.weight)
-        network.features.conv0 = fitted
-    return network
+        # Of the size in table 1 of Huang et al.
+        first = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(first.weight)
+        network.features.conv0 = first
+    return cast(nn.Module, network)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -252,11 +251,11 @@ def _load(path: Path) -> Any:
         raise ModelError(f"{path}: cannot be read as weights ({text})") from None
 
 
-def _layers(path: Path) -> list[type[nn.Module]]:
+def _layers(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """Return the layers of DenseNets that a file names, which torch alone does not trust."""
     if not zipfile.is_zipfile(path):
         return []
-    found = []
+    found: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = []
     for name in torch.serialization.get_unsafe_globals_in_checkpoint(path):
         module, _, layer = name.rpartition(".")
         if module.startswith("torch.nn.modules."):
