@@ -58,7 +58,7 @@ class Column(NamedTuple):
     dtype
         NumPy's name of it; `text` is UTF-8 of variable length.
     length
-        Of its first axis: `n` samples, `failures`, ..., or `any`.
+        Length of the first axis: `n` samples, `failures`, ..., or `any`.
     meaning
         For people, with unit and fill code.
     """
@@ -194,7 +194,7 @@ def image_options(shape: tuple[int, ...], dtype: str, compression: int) -> dict[
     Parameters
     ----------
     shape
-        Of one chunk: rows and columns, after a 1 for each other axis.
+        Shape of one chunk: rows and columns, after a 1 for each other axis.
     dtype
         `uint8`, `uint16` or `float32`; stored little-endian.
     compression

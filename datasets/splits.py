@@ -124,7 +124,7 @@ def check_leakage(patients: Sequence[str], splits: Sequence[str]) -> None:
     Parameters
     ----------
     patients, splits
-        Of each sample, in the same order.
+        Patient and split of each sample, in the same order.
     """
     found: dict[str, set[str]] = {}
     for patient, split in zip(patients, splits, strict=True):

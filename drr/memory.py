@@ -53,7 +53,7 @@ def check_memory(needed: int, what: str) -> None:
     needed
         Bytes, at the least.
     what
-        That need them, in the plural.
+        What needs the bytes, in the plural, for the message.
 
     Raises
     ------

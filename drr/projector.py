@@ -121,7 +121,7 @@ def project(
         paths through piecewise-constant voxels). A GPU runs `joseph` for `shear-warp`; the record
         names the one that ran.
     quality
-        Of a `shear-warp`: `full`; `finest`, which resamples every plane of voxels by itself, where
+        Accuracy of a `shear-warp`: `full`; `finest`, which resamples every plane by itself, where
         `full` may add up two; or `preview`, faster, which adds up four. How far off they are, is
         in docs/conventions.md. A GPU always makes `finest`; the record names the one that ran. The
         thickness of masks is always full.

@@ -55,11 +55,11 @@ class Kept:
     path
         The file.
     rows
-        Of the samples.
+        Sample names of the rows.
     failures
         Reasons of the others.
     stamps
-        Of all of them, as their files are now.
+        Stamps of all source files, as they are now.
     """
 
     path: Path
@@ -99,7 +99,7 @@ def assemble(
     Parameters
     ----------
     paths
-        Of each study's part.
+        Path of each study's part.
     killed
         Reasons of the studies that have no part, by their place in the plan.
     kept

@@ -51,9 +51,9 @@ class Result:
     made
         Studies that this run worked on.
     seconds
-        Of this run.
+        Duration of this run in seconds.
     reasons
-        Of the failures, by the sample's name.
+        Why studies failed, by the sample's name.
     """
 
     path: Path
@@ -98,7 +98,7 @@ def build(
     workers
         Processes; by default as many as processors and memory allow.
     scheduler
-        Of a Dask cluster, which then does the work instead.
+        Address of a Dask cluster's scheduler; the cluster then does the work.
     max_failures
         Stop when more studies than this have failed; None for never.
     retry
@@ -112,7 +112,7 @@ def build(
         `OUT.key.csv` by default. It is made where it is not there
         (`drr.datasets.privacy.pseudonyms`).
     report
-        Is told of every step.
+        Called with a line of text after every step.
 
     Raises
     ------

@@ -39,13 +39,13 @@ class Finished:
     plan
         Digest of the plan that it was built from.
     rows
-        Of the samples, by name.
+        Row of each sample, by name.
     failures
         Reasons of the others, by name.
     stamps
-        Of the files of both, as they were then; none in a file of an earlier release.
+        Stamps of the source files when the file was made; none in a file of an earlier release.
     digests
-        Of the content of each row's files; None where the file does not say, or not to everybody.
+        Digest of each row's source files; None where the file does not say, or not to everybody.
     shown
         Columns of `samples` on which images depend.
     """

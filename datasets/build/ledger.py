@@ -40,7 +40,7 @@ class Progress:
     total, finished, failed
         Studies: in the plan, done (those that failed included), failed.
     before
-        Of the finished, those that were there when the build started.
+        Number of finished studies that were there when the build started.
     seconds
         Since then.
     message

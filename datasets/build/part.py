@@ -132,13 +132,13 @@ class Outcome:
     same
         Whether the content of the files is what it was, so that nothing was made.
     stamp
-        Of the files as they were read (`source_files.stamp`).
+        Stamp of the source files as they were read (`source_files.stamp`).
     trace
         Traceback of what should not happen, for the log.
     seconds
-        By step: `hash`, `read`, `prepare`, `project`, `store`.
+        Seconds of each step: `hash`, `read`, `prepare`, `project`, `store`.
     processor_seconds
-        Of all threads together.
+        Processor seconds of all threads together.
     size
         Bytes of the part.
     memory
@@ -179,7 +179,7 @@ def make_part(
     threads
         CPU threads.
     known
-        Of the files from which the sample was made before: where they are these still, nothing is
+        Stamp of the files that the sample was made from before: where they are the same, nothing is
         made.
 
     Raises

@@ -47,9 +47,9 @@ class Configuration(Recorded):
     Parameters
     ----------
     views
-        By name, as `View` or as `Geometry`; `ap` and `lateral` for the look `drr-rate`.
+        Views by name, as `View` or as `Geometry`; `ap` and `lateral` for the look `drr-rate`.
     view_names
-        Of their groups in the file; a view's own label by default.
+        Names of the views' groups in the file; a view's own label by default.
     look, attenuation, detector, field, method, backend, anti_aliasing
         As `drr.project` takes them.
     clean
@@ -61,7 +61,7 @@ class Configuration(Recorded):
     policy
         Random variations; every view of every sample has its own.
     seed
-        Of variations and noise. What is drawn depends on it and the sample's name only.
+        Seed of variations and noise. What is drawn depends on it and the sample's name only.
     pictures
         Whether grey-level pictures are stored.
     line_integrals

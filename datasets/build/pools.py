@@ -200,7 +200,7 @@ class DaskPool:
     Parameters
     ----------
     address
-        Of the scheduler, such as `tcp://node:8786`, or the file it writes (`--scheduler-file`).
+        Address of the scheduler, such as `tcp://node:8786`, or its file (`--scheduler-file`).
     timeout
         Seconds to wait for its answer.
 

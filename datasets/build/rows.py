@@ -30,9 +30,9 @@ class Sources:
     Parameters
     ----------
     paths
-        Of each study's part.
+        Path of each study's part.
     rows
-        Of those that are taken from `finished` instead.
+        Rows that are taken from `finished` instead.
     finished
         An open file, or None.
     """
@@ -67,7 +67,7 @@ def copy_rows(
     Parameters
     ----------
     file
-        To write to.
+        Open HDF5 file to write to.
     columns
         Options (`like`) of each dataset, by its path.
     indices

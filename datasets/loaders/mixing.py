@@ -29,7 +29,7 @@ class MixedDRRs:
     length
         Samples in an epoch; as many as are stored by default.
     seed
-        Of the choice.
+        Seed of the choice between the data sets.
 
     Raises
     ------

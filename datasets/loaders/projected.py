@@ -60,7 +60,7 @@ class ProjectedDRRs(Samples):
     samples_per_volume
         Views of each CT in an epoch.
     seed
-        Of all that is drawn.
+        Seed of everything that is drawn at random.
     backend
         `cpu`; `auto` projects on the GPU where there is one, but only in the main process.
     threads

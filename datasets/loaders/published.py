@@ -162,7 +162,7 @@ class PublishedDRRs(Samples):
     Attributes
     ----------
     reports, problems
-        Of each sample; what could not be used.
+        Report of each sample; descriptions of what could not be used.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class Samples:
     Parameters
     ----------
     names, patients, sexes, ages, splits
-        Of each sample; empty text and NaN where unknown.
+        One value for each sample; empty text and NaN where unknown.
     pathologies
         Names of the labels.
     codes
@@ -56,7 +56,7 @@ class Samples:
     labels
         `(samples, labels)` float32: 1, 0, and NaN where uncertain or unknown.
     epoch
-        Of samples asked for by index alone; see `set_epoch`.
+        Epoch of samples that are asked for by index alone; see `set_epoch`.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class EpochSampler:
     data
         A data set of this package, or anything with a length whose items take such keys.
     seed
-        Of the order.
+        Seed of the order.
     shuffle
         Whether the order is random.
     """

@@ -64,7 +64,7 @@ class Entry(Plain):
     key
         Digest of the study and the options: what the files were made from.
     sha256
-        Of the scan's voxels as they were read.
+        Digest of the scan's voxels as they were read.
     shape, spacing
         Voxels along z, y and x; mm along x, y and z.
     files

@@ -51,7 +51,7 @@ class StoredDRRs(Samples):
         Random effects on the picture (`drr.randomise.policy.Policy`, or the name of a preset),
         drawn anew in every epoch. What a policy varies before the projection is left alone.
     seed
-        Of the effects.
+        Seed of the random effects.
     style, transform
         See `drr.datasets.loaders.samples.Samples`.
 

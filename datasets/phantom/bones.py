@@ -79,7 +79,7 @@ def skeleton(
     calcified
         Fraction (0 to 1) of the costal cartilage that has turned to bone.
     breadth
-        Of the rib cage, relative.
+        Breadth of the rib cage relative to the usual one.
     arms
         `up`, `down` or `none`.
     """

@@ -72,7 +72,7 @@ class Scan:
     name
         As CT-RATE names scans: `train_1_a`.
     seed
-        Of the anatomy; scans of one patient share it.
+        Seed of the anatomy; scans of one patient share it.
     patient
         Arguments of the phantom: sex, age, bmi.
     findings
@@ -107,7 +107,7 @@ def plan_scans(count: int, *, seed: int = 0, bad: int | None = None) -> tuple[Sc
     count
         Scans.
     seed
-        Of everything.
+        Seed of everything that is drawn at random.
     bad
         Scans with a bad file, among the count; by default 3, or a quarter of few.
     """
@@ -171,7 +171,7 @@ def write_phantom_cohort(
     size
         Voxels along each axis of a volume.
     version
-        Of CT-RATE: 2 has HU and headers, 1 stored values and blank headers.
+        Version of CT-RATE: 2 has HU and headers, 1 stored values and blank headers.
     report
         Called with 1 after every scan.
 

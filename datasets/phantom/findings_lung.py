@@ -402,7 +402,7 @@ def cells(at: Floats, size: float, seed: int) -> tuple[Floats, Floats, Floats]:
     at
         `(n, 3)` mm.
     size
-        Of the lattice's cubes, mm.
+        Edge length of the lattice's cubes in mm.
     seed
         A whole number from 0 to 2^30.
 

@@ -96,7 +96,7 @@ def ground_glass(
     volume, center, diameter
         As in `nodule`.
     anatomy
-        Of the volume: only its lungs are filled.
+        Anatomy of the volume: only its lungs are filled.
     hu
         Median of the parenchyma inside, afterwards.
     edge
@@ -147,11 +147,11 @@ def consolidation(
     volume, center, hu, edge
         As in `nodule`.
     anatomy
-        Of the volume: only its lungs are filled.
+        Anatomy of the volume: only its lungs are filled.
     diameter
         Mean diameter in mm, before the lung's surface cuts it.
     seed
-        Of the waves on its surface, about an eighth of the radius high.
+        Seed of the waves on its surface, about an eighth of the radius high.
 
     Raises
     ------
@@ -199,11 +199,11 @@ def pleural_effusion(
     volume, hu
         As in `nodule`.
     anatomy
-        Of the volume.
+        Anatomy of the volume.
     side
         `right` or `left`, the patient's.
     millilitres
-        Of fluid.
+        Volume of the fluid.
     dependent
         `(3,)` LPS, where down is: towards the feet by default, as erect; `(0, 1, 0)` is supine.
 

@@ -45,7 +45,7 @@ class Key:
     Parameters
     ----------
     path
-        Of its file.
+        Path of the key file.
     salt
         32 random bytes.
     rows

@@ -56,7 +56,7 @@ def public_text(text: str, study: Study, root: str | Path) -> str:
     text
         A note, or what `message_of` gives.
     root
-        Of the cohort.
+        Root folder of the cohort.
 
     Returns
     -------

@@ -27,7 +27,7 @@ def open_source(
         A CSV table (`drr.datasets.sources.manifest`), a download of CT-RATE
         (`drr.datasets.sources.ctrate`), or a folder of CTs (`drr.datasets.sources.folder`).
     reconstructions
-        Of each scan of CT-RATE: `one` or `all`.
+        Which reconstructions of each scan of CT-RATE: `one` or `all`.
     keep_identifiers
         Carry identifying columns of tables along.
     keep_names

@@ -62,7 +62,7 @@ def choose_reconstruction(metadata: Sequence[Mapping[str, str]]) -> int:
     Parameters
     ----------
     metadata
-        Of each reconstruction of one scan, in the order of their numbers: `ZSpacing` in mm and
+        Metadata of each reconstruction of one scan, in their order: `ZSpacing` in mm and
         `ConvolutionKernel`. Unknown thickness counts as the thickest.
     """
     thickness = [_millimetres(values.get("ZSpacing", "")) for values in metadata]

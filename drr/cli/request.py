@@ -66,7 +66,7 @@ class Request:
     policy, seed
         Random variations.
     record
-        Of the image to repeat.
+        Record of the image to repeat.
     """
 
     views: tuple[View | Geometry | str, ...]

@@ -67,11 +67,11 @@ class Film(Recorded):
         Line integrals at the two ends of the curve; white above black. Black may be negative:
         then air is shown a little above black.
     slope, middle
-        Of the curve: steepness at its steepest, and at which x that is.
+        Steepness of the curve at its steepest point, and the x of that point.
     brightest
         Grey that nothing in the picture exceeds, up to 1; films keep some light everywhere.
     gains
-        Of the bands of detail, finest first; from 0 up to below 9, 1 changes nothing.
+        Gains of the bands of detail, finest first; from 0 up to below 9, 1 changes nothing.
     knee
         Strength of detail, in x, that gets half of what a gain adds; stronger detail gets less.
     pixel_pitch
@@ -216,9 +216,9 @@ def film_for(
     line_integrals
         `(rows, columns)` of the view.
     geometry
-        Of the view.
+        Geometry of the view.
     anatomy
-        Of the patient. Without lungs, the thinner parts of the body take their place.
+        Anatomy of the patient. Without lungs, the thinner parts of the body take their place.
     **options
         Fields of `Film` to set.
 

@@ -48,7 +48,7 @@ class Bootstrap(Plain):
     Parameters
     ----------
     draws
-        Of patients; 0 for no intervals, else 100 at least.
+        Number of draws of patients; 0 for no intervals, else 100 at least.
     level
         Share of the draws inside an interval, such as 0.95.
     seed

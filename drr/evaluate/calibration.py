@@ -56,7 +56,7 @@ class Calibration(Plain):
         Of the logistic regression of the truth on the logit; 1 and 0 are perfect, a slope below 1
         is overconfidence (Cox 1958). NaN where it has no solution: the finding is separated.
     bins
-        By rising probability, of nearly equal counts; samples of one probability stay together.
+        Bins of rising probability and nearly equal counts; equal probabilities stay together.
     """
 
     brier: float
@@ -78,7 +78,7 @@ def calibrate(truth: ArrayLike, probabilities: ArrayLike, *, bins: int = 10) -> 
     probabilities
         `(n,)` from 0 to 1.
     bins
-        Of the reliability curve.
+        Number of bins of the reliability curve.
 
     Raises
     ------

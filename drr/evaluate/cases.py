@@ -52,7 +52,7 @@ class Cases:
     notes
         What whoever reads the result should know.
     source
-        Of the predictions.
+        Where the predictions come from.
     """
 
     labels: tuple[str, ...]

@@ -39,7 +39,7 @@ class DeLong:
     difference
         First less second.
     standard_error
-        Of the difference.
+        Standard error of the difference.
     p
         Two-sided, of no difference.
     """

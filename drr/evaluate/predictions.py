@@ -39,7 +39,7 @@ class Predictions:
     labels
         Names of the findings.
     names
-        Of the samples, unique; None where only their order is known.
+        Unique names of the samples; None where only their order is known.
     source
         For messages.
 

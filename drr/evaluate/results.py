@@ -131,7 +131,7 @@ class Comparison(Plain):
     classes
         A difference for every finding.
     macro
-        Of the means over the findings.
+        Comparison of the means over the findings.
     """
 
     first: str

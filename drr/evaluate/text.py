@@ -27,7 +27,7 @@ def to_text(result: Evaluation, *, width: int = 100) -> str:
     Parameters
     ----------
     width
-        Of the notes' lines; tables are as wide as they must be.
+        Width of the notes' lines in characters; tables are as wide as they must be.
     """
     parts = [summary(result), _table(finding_rows(result))]
     for attribute in dict.fromkeys(group.attribute for group in result.groups):

@@ -38,7 +38,7 @@ class Truth:
     labels
         Names of the findings.
     names
-        Of the samples, unique; None where only their order is known.
+        Unique names of the samples; None where only their order is known.
     patients
         Whose each is; None where nobody says. Then the names are asked: CT-RATE's, CheXpert's and
         NIH ChestX-ray14's tell.

@@ -170,7 +170,7 @@ def check_keys(
     expected, optional
         Type of each value, or several; `float` takes whole numbers, too, and `int` no booleans.
     prefix
-        Of the keys in messages.
+        Put before the keys in messages.
 
     Raises
     ------

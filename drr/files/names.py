@@ -15,7 +15,7 @@ def suffix_of(name: str, suffixes: tuple[str, ...]) -> str | None:
     Parameters
     ----------
     name
-        Of a file, in any case.
+        Name of a file, in any case.
     suffixes
         In lower case, each with its dot.
 

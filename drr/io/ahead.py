@@ -28,7 +28,7 @@ def read_ahead(
     paths
         As for `drr.read`.
     options
-        Of `drr.read`, the same for every path.
+        Options of `drr.read`, the same for every path.
 
     Yields
     ------

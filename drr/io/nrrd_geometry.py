@@ -70,7 +70,7 @@ def place(fields: dict[str, str], dimensions: int, name: str, *, assume_axial: b
     Parameters
     ----------
     fields
-        Of the header, by lower-case name.
+        Fields of the header, by lower-case name.
     dimensions
         Axes of the array.
 

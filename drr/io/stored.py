@@ -129,7 +129,7 @@ def rescale(
     Parameters
     ----------
     found
-        Takes what is not finite and what is beyond int16, for `drr.unusual.settle` to decide;
+        Collects what is not finite and what is beyond int16, for `drr.unusual.settle` to decide;
         without it that is refused.
 
     Raises

@@ -126,7 +126,7 @@ def data_files(data: str, listed: list[str], slices: int, beside: Neighbours) ->
     listed
         The names after LIST.
     slices
-        Of the volume.
+        Number of slices of the volume.
     beside
         Where the files are looked for.
     """
@@ -163,7 +163,7 @@ class Layout:
     shape
         `(n2, n1, n0)` of the volume, slowest index first.
     dtype
-        Of the stored voxels.
+        Data type of the stored voxels.
     codec
         As for `drr.io.packed.inflate.Inflater`; `"text"` for decimal numbers, empty for plain
         bytes.

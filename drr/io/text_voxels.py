@@ -32,7 +32,7 @@ class TextVoxels:
     file
         At the first number; blanks stand between numbers.
     dtype
-        Of the voxels; numbers that it cannot hold are refused.
+        Data type of the voxels; numbers that it cannot hold are refused.
     name
         What error messages call the file.
     """

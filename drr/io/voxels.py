@@ -87,7 +87,7 @@ class PatientOrder:
     Attributes
     ----------
     found
-        Takes the numbers that are no HU, while the array is filled.
+        Collects the numbers that are no HU while the array is filled.
     """
 
     def __init__(self, shape: tuple[int, int, int], affine: ArrayLike | None) -> None:
@@ -144,7 +144,7 @@ def read_hu(
     shape
         `(n2, n1, n0)`, slowest index first.
     dtype
-        Of the stored voxels, any byte order.
+        Data type of the stored voxels, any byte order.
     slope, intercept
         HU are `slope * stored + intercept`, rounded to the nearest even.
     affine

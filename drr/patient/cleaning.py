@@ -58,7 +58,7 @@ def clean(
     volume
         HU in the patient's frame.
     anatomy
-        Of this volume, from `find_anatomy`; found here by default.
+        Anatomy of this volume, from `find_anatomy`; found here by default.
     out
         `(nz, ny, nx)` int16, C-contiguous, to write to; `volume.hu` works in place, and `volume`
         must then not be used any more. A new array by default.

@@ -62,7 +62,7 @@ def fit_to_lungs(
         Any view. Its `detector_size` is the largest field there can be; its `offset` moves the
         fitted field off its centre.
     anatomy
-        Of the patient, from `drr.patient.anatomy.find_anatomy`.
+        Anatomy of the patient, from `drr.patient.anatomy.find_anatomy`.
     above, below, beside
         Margins around the lungs' shadow in mm at the detector, towards the image's top, bottom
         and both sides; scaled down for lungs that are smaller than an adult's.
@@ -114,7 +114,7 @@ def extension_needed(geometry: Geometry, volume: Volume, anatomy: Anatomy) -> tu
     volume
         The scan, before it is extended.
     anatomy
-        Of that volume. Without lungs nothing says that a chest goes on beyond the scan, and
+        Anatomy of that volume. Without lungs nothing says that a chest goes on beyond it, and
         nothing is needed.
 
     Returns

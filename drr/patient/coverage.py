@@ -109,7 +109,7 @@ def assess_coverage(volume: Volume, anatomy: Anatomy) -> Coverage:
     volume
         HU in the patient's frame, as read or cleaned.
     anatomy
-        Of this volume, from `find_anatomy`.
+        Anatomy of this volume, from `find_anatomy`.
 
     Raises
     ------

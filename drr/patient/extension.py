@@ -152,8 +152,8 @@ def extend(
     volume
         HU in the patient's frame.
     anatomy
-        Of this volume, from `find_anatomy`. It stays valid for the result wherever points in mm
-        are meant, but knows nothing of what was added.
+        Anatomy of this volume, from `find_anatomy`. It stays valid for the result wherever points
+        in mm are meant, but knows nothing of what was added.
     superior_mm, inferior_mm
         How far to go on towards head and feet, mm.
     sides

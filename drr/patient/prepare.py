@@ -42,7 +42,7 @@ class Prepared:
     volume
         What is projected: of a cleaned scan a copy of the body alone and what continues it.
     anatomy
-        Of the source.
+        Anatomy of the source.
     cleaned
         Whether couch, blanket and padding became air.
     extension

@@ -117,7 +117,7 @@ class Scatter(Effect):
     sigmas
         mm at the detector, 10 to 500.
     weights
-        Of the two Gaussians; their sum is one.
+        Weights of the two Gaussians; their sum is one.
 
     Raises
     ------

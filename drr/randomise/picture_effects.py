@@ -115,7 +115,7 @@ def sharpen(picture: Picture, amount: float, *, sigma: float = math.sqrt(6 / 13)
     amount
         1 changes nothing, 0 gives the blurred picture, above 1 sharpens (unsharp masking).
     sigma
-        Of the blur, in pixels. The default has the variance, 6/13, of the 3x3 smoothing kernel
+        Width of the blur in pixels. The default has the variance, 6/13, of the 3x3 smoothing kernel
         (1 1 1; 1 5 1; 1 1 1) / 13 with which Pillow, torchvision and Kornia define sharpness.
     """
     _require(0 <= amount < math.inf, "sharpness", amount, "zero or more")
@@ -131,7 +131,7 @@ def clip_percentiles(picture: Picture, percent: float) -> Picture:
     picture
         `(rows, columns)` float32. One whose two percentiles are equal is returned as it is.
     percent
-        Of the pixels, at either end: 0 (a plain stretch) to below 50.
+        Percentage of the pixels at either end: 0 (a plain stretch) to below 50.
     """
     _require(0 <= percent < 50, "the clipped percentile", percent, "within 0 and below 50")
     picture = checked(picture)
@@ -342,7 +342,7 @@ def marker(
     row, column
         Pixels from the picture's top left corner to that of the letter's box.
     height
-        Of the letter in pixels; it is 0.62 as wide, its strokes 0.14 thick.
+        Height of the letter in pixels; it is 0.62 as wide, its strokes 0.14 thick.
     grey
         Its grey level; the strokes' edges are anti-aliased over one pixel.
     """

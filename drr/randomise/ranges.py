@@ -26,7 +26,7 @@ class Range(Recorded):
     low, high
         Ends of the range; equal ones make a constant.
     probability
-        Of being varied at all.
+        Probability of being varied at all.
     distribution
         `uniform`; `log-uniform`: uniform in the logarithm; `log-normal`: a log-normal
         distribution cut off at both ends.

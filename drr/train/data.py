@@ -158,7 +158,7 @@ def open_data(data: str | Path, **options: Any) -> Samples:
     Parameters
     ----------
     options
-        Of `StoredDRRs` or `ProjectedDRRs`; `view` is meant for either.
+        Options of `StoredDRRs` or `ProjectedDRRs`; `view` is meant for either.
     """
     path = Path(data)
     if path.is_dir():
@@ -186,7 +186,7 @@ def training_parts(
         Store of prepared scans, mixed with a file of stored views. Patients of the validation fold
         are left out of it.
     view
-        Of the file, where it has several; of the store, `pa` by default.
+        View of the file, where it has several; of the store, `pa` by default.
     fold
         Which, from 0 up.
 

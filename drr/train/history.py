@@ -71,7 +71,7 @@ def learning_rate(recipe: Recipe, position: float, history: History) -> float:
     position
         Epochs done, with the part of the one that is under way.
     history
-        Of the epochs done.
+        History of the epochs done.
     """
     rate = recipe.learning_rate
     if position < recipe.warm_up_epochs:

@@ -72,9 +72,9 @@ class Recipe(Recorded):
     channels
         1, or 3 with the same grey levels thrice, as networks for photographs need.
     normalisation
-        Of grey levels from 0 to 1. `none`; `imagenet`: minus the mean and over the standard
-        deviation of its three channels; `centred`: (x - 0.5) / 0.25; `torchxrayvision`: from -1024
-        to 1024, as its networks expect.
+        Normalisation of grey levels from 0 to 1. `none`; `imagenet`: minus the mean and over the
+        standard deviation of its three channels; `centred`: (x - 0.5) / 0.25; `torchxrayvision`:
+        from -1024 to 1024, as its networks expect.
     crop_area
         Least and greatest part of the picture's area that a random square crop keeps; (1, 1) crops
         nothing.
@@ -86,13 +86,14 @@ class Recipe(Recorded):
     projected_fraction
         Part of the samples that is projected where there are stored and projected ones.
     class_weighting
-        Of the loss. `balanced`: positives and negatives of a finding count alike, at most tenfold.
+        Weighting in the loss. `balanced`: a finding's positives and negatives count alike, at most
+        tenfold.
     uncertain, unknown
         What such labels count as: `absent`, `present`, or `ignore` to leave them out of the loss.
     optimiser, learning_rate, betas, epsilon, weight_decay
         `adam` adds the decay to the gradient, `adamw` takes it off the weights.
     schedule
-        Of the learning rate. `constant`; `plateau`: a tenth of it after every epoch whose
+        Schedule of the learning rate. `constant`; `plateau`: a tenth of it after every epoch whose
         validation loss is not the least so far; `cosine`: down to nothing at the last epoch.
     warm_up_epochs
         In which the learning rate grows to its value.
@@ -108,7 +109,7 @@ class Recipe(Recorded):
         One of so many folds of the training split is for validation. Folds of `images` put scans of
         one patient on both sides; they are there to repeat what was published.
     seed
-        Of folds, first weights, order, crops and variations.
+        Seed of folds, first weights, order, crops and variations.
     precision
         `32-true`, or mixed with 16 bits: `16-mixed`, `bf16-mixed`.
 

@@ -53,7 +53,7 @@ class Films(Samples):
         (`drr.evaluate.names.match_labels`), and what it does not know stays unknown. All of the
         table's by default.
     split
-        Of the table's.
+        Split of the table to take; all by default.
     views
         `frontal`, `all`, or the name of one view. A table that states no views passes.
     original_shape
@@ -67,7 +67,7 @@ class Films(Samples):
     truth
         `Truth` of the films, in their order, with the table's own findings.
     views
-        Of each film.
+        View of each film.
     notes
         What was left out, and how findings were matched.
 

@@ -42,7 +42,7 @@ def read_film(content: bytes, *, name: str) -> NDArray[np.float32]:
     Parameters
     ----------
     content
-        Of the file.
+        Bytes of the file.
     name
         For messages.
 

@@ -38,7 +38,7 @@ class TorchXRayVisionFilms(Samples):
     truth
         `Truth` of the films, in their order, with the data set's own findings.
     views
-        Of each film.
+        View of each film.
     notes
         How findings were matched.
 

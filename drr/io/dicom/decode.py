@@ -148,7 +148,7 @@ def decode_here(frame: Encoded, folder: str) -> NDArray[Any]:
     Parameters
     ----------
     frame
-        That `check` has passed.
+        Compressed frame that `check` has passed.
     folder
         For files on the way to a decoder.
 

@@ -47,7 +47,7 @@ class Encoded:
     syntax
         UID of the transfer syntax.
     rows, columns, allocated, stored, signed
-        Of the decoded image: pixels, bits of a word, bits of a value, two's complement or not.
+        Size of the decoded image, bits of a word, bits of a value, two's complement or not.
     """
 
     data: bytes

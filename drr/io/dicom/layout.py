@@ -130,9 +130,9 @@ def settle(layout: Layout, evidence: Sequence[Evidence], *, name: str) -> tuple[
     Parameters
     ----------
     layout
-        That is not.
+        Layout that is in doubt.
     evidence
-        Of all slices that have it.
+        Evidence from all slices that have it.
     name
         What error messages call the input.
 

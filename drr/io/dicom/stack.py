@@ -117,7 +117,7 @@ def stack_slices(
     positions
         `(n, 3)` LPS mm of each slice's first pixel centre, sorted along the normal, no two alike.
     plane
-        Of every slice.
+        Plane that every slice is parallel to.
     labels
         What messages call each slice.
     numbers

@@ -54,7 +54,7 @@ class Words:
     Parameters
     ----------
     layout
-        That is sure.
+        Layout of the words, which is sure.
     padding
         The word that pads, as an unsigned number.
     overlays
@@ -82,7 +82,7 @@ def stored_values(
     words
         What the header says of them.
     remarks
-        To which what was done is appended.
+        List to which a remark is appended for everything that was done.
     name
         What error messages call the file.
 

@@ -399,7 +399,7 @@ def _cut(
     near_y, near_x
         See `_nearness`.
     seen, judged
-        Of one slice the sums of voxels that walks go through, float32, and the judgements, uint8.
+        Sums of the voxels that walks go through in one slice, float32, and the judgements, uint8.
     counts
         Two of every plane, int64; see `_write`.
     start, stop

@@ -85,7 +85,7 @@ class Components:
     Parameters
     ----------
     shape
-        Of the mask.
+        Shape of the mask.
     rows, starts, stops
         `(runs,)` int32: row (z * ny + y), first voxel along x, and the one after the last.
     numbers

@@ -93,7 +93,7 @@ def project_channels(
     method
         `shear-warp`, `joseph` or `siddon`.
     quality
-        Of a shear-warp: `finest` resamples every plane of voxels by itself, `full` two at a time
+        Accuracy of a shear-warp: `finest` resamples every plane by itself, `full` two at a time
         where they are seen within an eighth of a voxel of their middle, `preview` four.
     anti_aliasing
         Whether a pixel larger than the voxels it sees is the mean of sub-pixel rays.
