@@ -167,7 +167,7 @@ def main() -> None:
                     hu, mapping, b, method=m, threads=t
                 )
         for quality in QUALITIES:
-            if quality != "full":
+            if quality != "standard":
                 for threads in (1, 2):
                     jobs[f"shear-warp, {quality}", view, threads] = (
                         lambda b=bundle, q=quality, t=threads: project(

@@ -227,7 +227,7 @@ def _path_sums(scene: Scene, options: Options) -> Iterator[Shot]:
         yield Shot(
             line_integrals=image.path_sums.astype(np.float32),
             method="siddon",
-            quality="full",
+            quality="standard",
             backend=by,
             recipe={key: image.record[key] for key in image.record if key not in ("drr", "input")},
         )

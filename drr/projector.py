@@ -84,7 +84,7 @@ def project(
     draw: Draw | None = None,
     seed: int = 0,
     method: str = "shear-warp",
-    quality: str = "full",
+    quality: str = "standard",
     backend: str = "auto",
     threads: int | None = None,
     anti_aliasing: bool = True,
@@ -121,10 +121,10 @@ def project(
         paths through piecewise-constant voxels). A GPU runs `joseph` for `shear-warp`; the record
         names the one that ran.
     quality
-        Accuracy of a `shear-warp`: `full`; `finest`, which resamples every plane by itself, where
-        `full` may add up two; or `preview`, faster, which adds up four. How far off they are, is
-        in docs/conventions.md. A GPU always makes `finest`; the record names the one that ran. The
-        thickness of masks is always full.
+        Accuracy of a `shear-warp`: `standard`; `finest`, which resamples every plane by itself,
+        where `standard` may add up two; or `preview`, faster, which adds up four. How far off they
+        are, is in docs/conventions.md. A GPU always makes `finest`; the record names the one that
+        ran. The thickness of masks is always standard.
     backend
         `cpu`; `cuda` for an NVIDIA GPU; `auto` takes the GPU when one answers and can, else the
         CPU. Masks and the look `drr-rate` are always projected by the CPU.
@@ -196,7 +196,7 @@ def _check(volume: Any, views: Sequence[ViewLike], options: Options) -> None:
             f"there is no quality {quality!r}; qualities are {', '.join(QUALITIES)}"
         )
     by_rays = quality == "preview" and method != "shear-warp"
-    if by_rays or (quality != "full" and look.recipe):
+    if by_rays or (quality != "standard" and look.recipe):
         by = f"the look {look.name!r}" if look.recipe else f"method {method!r}"
         raise ProjectionError(
             f"quality {quality!r} is a way of the method 'shear-warp' and there is none for {by}; "

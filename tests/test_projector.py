@@ -180,7 +180,7 @@ def test_explicit_geometry_and_parallel_beams(volume):
     ("options", "message"),
     [
         ({"method": "trilinear"}, "siddon"),
-        ({"quality": "draft"}, "finest, full, preview"),
+        ({"quality": "draft"}, "finest, standard, preview"),
         ({"quality": "preview", "method": "siddon"}, "'siddon'"),
         ({"quality": "preview", "method": "joseph"}, "'joseph'"),
         ({"quality": "preview", "look": "drr-rate", "views": "ap"}, "'drr-rate'"),
@@ -199,7 +199,7 @@ def test_refuses_options_that_do_not_exist(volume, options, message):
 def test_a_preview_is_recorded_and_close_to_the_full_image(volume):
     full = project(volume, small("pa"), look="raw", backend="cpu")
     fast = project(volume, small("pa"), look="raw", backend="cpu", quality="preview")
-    assert (full.record["quality"], fast.record["quality"]) == ("full", "preview")
+    assert (full.record["quality"], fast.record["quality"]) == ("standard", "preview")
     difference = np.abs(full.line_integrals - fast.line_integrals)
     assert difference.max() > 0
     assert difference.mean() < 0.01 * full.line_integrals.mean()

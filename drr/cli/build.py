@@ -264,7 +264,7 @@ def _shares(text: str) -> dict[str, float]:
 def _plan(cohort: Cohort, options: Mapping[str, Any]) -> Plan:
     from drr.datasets.build.plan import Configuration, Plan
 
-    unused = {"bits": None, "mark": False, "threads": None, "quality": "full"}
+    unused = {"bits": None, "mark": False, "threads": None, "quality": "standard"}
     request = request_from_options({**options, **unused})
     look = options["look"] or "film"
     taken = ("attenuation", "detector", "field", "method", "anti_aliasing")

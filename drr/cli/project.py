@@ -110,8 +110,8 @@ BATCH = 8
 )
 @click.option(
     "--quality",
-    type=click.Choice(["finest", "full", "preview"]),
-    default="full",
+    type=click.Choice(["finest", "standard", "preview"]),
+    default="standard",
     show_default=True,
     help="preview: faster by shear-warp on the CPU, and less exact; finest: slower.",
 )

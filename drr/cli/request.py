@@ -162,7 +162,7 @@ def _published_recipe(options: Mapping[str, Any]) -> Request:
     """DRR-RATE's own views of the scan as it is; nothing about them can be chosen."""
     taken = ("views", "look", "invert")
     for name in RECORDED_OPTIONS:
-        default = {"method": "shear-warp", "quality": "full", "backend": "auto"}.get(name)
+        default = {"method": "shear-warp", "quality": "standard", "backend": "auto"}.get(name)
         if name not in taken and options[name] and options[name] != default:
             raise click.UsageError(
                 f"--look drr-rate is the published recipe, which settles everything: leave out "

@@ -249,13 +249,15 @@ def test_record_repeats_the_image_to_the_bit(ct: Path) -> None:
 def test_a_preview_is_recorded_and_repeated(ct: Path) -> None:
     succeed("project", ct, *SMALL, "-v", "lao30", "-o", "full.npy")
     succeed("project", ct, *SMALL, "-v", "lao30", "--quality", "preview", "-o", "fast.npy")
-    assert record_of("full.npy").projection["quality"] == "full"
+    assert record_of("full.npy").projection["quality"] == "standard"
     if record_of("fast.npy").projection["backend"] == "cpu":
         assert record_of("fast.npy").projection["quality"] == "preview"
         assert Path("fast.npy").read_bytes() != Path("full.npy").read_bytes()
     succeed("project", ct, "--from", "fast.npy.json", "-o", "again.npy")
     assert Path("again.npy").read_bytes() == Path("fast.npy").read_bytes()
-    message = refused("project", ct, "--from", "fast.npy.json", "--quality", "full", "-o", "x.npy")
+    message = refused(
+        "project", ct, "--from", "fast.npy.json", "--quality", "standard", "-o", "x.npy"
+    )
     assert "leave out" in message
 
 

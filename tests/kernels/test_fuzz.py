@@ -119,7 +119,7 @@ def check_other_qualities(case: Case, finest: NDArray, planes: int, sub: tuple[i
             np.testing.assert_array_equal(image, finest)
         elif case.smooth:
             size = max(np.sqrt(np.mean(finest**2)), 0.05 * case.scale)
-            most = 0.01 if quality == "full" else 0.1
+            most = 0.01 if quality == "standard" else 0.1
             assert np.sqrt(np.mean((image - finest) ** 2)) <= most * size, (quality, case)
 
 

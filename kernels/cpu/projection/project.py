@@ -31,7 +31,7 @@ METHODS = ("shear-warp", "joseph", "siddon")
 # By quality, how many planes of voxels at most are added up before a shear-warp resamples them, and
 # how many voxels that may move one. An eighth of a voxel hardly changes an error: the distance from
 # Siddon's sums grows by less than six hundredths, of noise in the worst view.
-QUALITIES = {"finest": (1, 0.0), "full": (2, 0.125), "preview": (4, math.inf)}
+QUALITIES = {"finest": (1, 0.0), "standard": (2, 0.125), "preview": (4, math.inf)}
 
 
 def project(
@@ -40,7 +40,7 @@ def project(
     rays: Rays,
     *,
     method: str = "shear-warp",
-    quality: str = "full",
+    quality: str = "standard",
     anti_aliasing: bool = True,
     threads: int | None = None,
     transposed: NDArray[np.int16] | None = None,
@@ -71,7 +71,7 @@ def project_channels(
     rays: Rays,
     *,
     method: str = "shear-warp",
-    quality: str = "full",
+    quality: str = "standard",
     anti_aliasing: bool = True,
     threads: int | None = None,
     transposed: NDArray[np.int16] | None = None,
@@ -93,7 +93,7 @@ def project_channels(
     method
         `shear-warp`, `joseph` or `siddon`.
     quality
-        Accuracy of a shear-warp: `finest` resamples every plane by itself, `full` two at a time
+        Accuracy of a shear-warp: `finest` resamples every plane by itself, `standard` two at a time
         where they are seen within an eighth of a voxel of their middle, `preview` four.
     anti_aliasing
         Whether a pixel larger than the voxels it sees is the mean of sub-pixel rays.

@@ -315,7 +315,7 @@ def test_full_quality_adds_up_two_planes_where_that_hardly_moves_them(angles, di
     planes = SHAPE[::-1][layout.axis]
     steep = max(abs(angle) for angle in angles) in (15, 30)
     assert layout.starts.size - 1 == (planes if steep else planes // 2)
-    full, finest = project(rays, "shear-warp", quality="full"), project(rays, "shear-warp")
+    full, finest = project(rays, "shear-warp", quality="standard"), project(rays, "shear-warp")
     if steep:
         np.testing.assert_array_equal(full, finest)
     elif np.isinf(distance) and angles in {(0, 0), (90, 0), (0, 90)}:
@@ -348,10 +348,10 @@ def test_noise_is_hardly_further_from_siddon_than_josephs_sums_are(angles, spaci
     )  # fmt: skip
     truth = project(rays, "siddon", hu)
     joseph = relative_rmse(project(rays, "joseph", hu), truth)
-    assert relative_rmse(project(rays, "shear-warp", hu, quality="full"), truth) < most * joseph
+    assert relative_rmse(project(rays, "shear-warp", hu, quality="standard"), truth) < most * joseph
 
 
-@pytest.mark.parametrize("quality", ["full", "preview"])
+@pytest.mark.parametrize("quality", ["standard", "preview"])
 def test_a_detector_between_two_planes_hides_the_second(quality):
     """At their common face neither is cut, but they are not of one slab."""
     hu = np.zeros((8, 12, 8), np.int16)
