@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from drr.datasets.hdf5 import open_dataset, reading
 from drr.datasets.labels import ABSENT, PRESENT, UNCERTAIN, UNKNOWN
 from drr.datasets.schema import ATTRIBUTES, DatasetError
-from drr.errors import printable
 from drr.pages.images import choose_rows, jpeg
+from drr.pages.page import STYLE, table
 
 if TYPE_CHECKING:
     import h5py
@@ -33,9 +33,6 @@ __all__ = ["report_page", "write_report"]
 
 MOST_ROWS = 500
 """Rows of a table of failures; more are counted, not listed."""
-
-LONGEST_CELL = 2000
-"""Characters of a name or reason."""
 
 MOST_LABELS = 40
 """Labels of the table of co-occurrence, the most frequent ones."""
@@ -98,6 +95,7 @@ def report_page(file: str | Path, *, samples: int = 200, pixels: int = 384) -> s
     parts = {
         "title": escape(f"Data set {path.name}"),
         "script-hash": f"sha256-{digest}",
+        "style": STYLE,
         "body": body,
         "details": _json(details),
     }
@@ -164,22 +162,6 @@ def _body(
     return "\n".join(body), _details(file, labels, rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
-    """A table of escaped texts, in which nothing acts on the line it stands in."""
-    rows = [[printable(cell, most=LONGEST_CELL) for cell in row] for row in rows]
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    lines = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>\n"
-        for row in rows
-    )
-    return (
-        f'<div class="wide"><table class="{kind}"><thead><tr>{top}</tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>"
-    )
-
-
 def _splits(
     splits: list[str], patients: list[str], scans: list[str], sexes: list[str], ages: Any
 ) -> str:
@@ -207,7 +189,7 @@ def _splits(
         if leaks
         else '<p class="quiet">No patient is in two splits.</p>'
     )
-    return _table((*head, "median age", "ages"), rows) + word
+    return table((*head, "median age", "ages"), rows) + word
 
 
 def _labels(labels: list[str], codes: NDArray[Any], splits: list[str]) -> str:
@@ -341,7 +323,7 @@ def _geometry(file: h5py.File, views: list[str]) -> str:
         )
     head = ["view", "rows x columns", "stored", "source to detector, mm", "pitch along rows, mm"]
     head += ["pitch down columns, mm", "to the central pixel: primary angle, °", "secondary, °"]
-    return _table(head, rows) + (
+    return table(head, rows) + (
         '<p class="quiet">One value where all samples share it, else smallest, median and largest.'
         "</p>"
     )
@@ -361,7 +343,7 @@ def _listing(head: Sequence[str], columns: Sequence[list[str]], none: str) -> st
         return f"<p>{none}</p>"
     more = len(rows) - MOST_ROWS
     rest = f'<p class="quiet">And {more:,} more, which the file lists.</p>' if more > 0 else ""
-    return _table(head, rows[:MOST_ROWS], "text") + rest
+    return table(head, rows[:MOST_ROWS], kind="text") + rest
 
 
 def _filters(labels: list[str], splits: list[str]) -> str:

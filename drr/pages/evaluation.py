@@ -10,39 +10,19 @@ import drr
 from drr.evaluate.bootstrap import Estimate
 from drr.evaluate.results import ClassResult, Comparison, Evaluation
 from drr.evaluate.text import comparison_rows, finding_rows, group_rows, shared, summary
+from drr.pages.page import STYLE, table
 from drr.pages.plots import STYLE as PLOT_STYLE
 from drr.pages.plots import curve_plot, forest_plot, reliability_plot
 
 __all__ = ["to_html"]
 
-STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --quiet: #59636e;
-  --line: #d1d9e0; --accent: #0b63b5; --second: #b3470e; --card: #f6f8fa; }
-@media (prefers-color-scheme: dark) { :root { --paper: #0f1419; --ink: #e6e9ec;
-  --quiet: #9aa5b1; --line: #38424d; --accent: #6cb2f7; --second: #f0a16b; --card: #182028; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem; max-width: 88rem; background: var(--paper);
-  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-h3 { font-size: 1rem; margin: 0 0 .4rem; }
-p { margin: .3rem 0; max-width: 60rem; } .quiet { color: var(--quiet); }
-.tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
-.tile { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
-  padding: .7rem 1.1rem; }
-.tile b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
-.tile span { color: var(--quiet); font-size: .85rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line);
-  white-space: nowrap; }
-th { color: var(--quiet); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
-tbody th { color: var(--ink); font-weight: 400; } tr.mean > * { font-weight: 700; }
+_STYLE = """
+th, td { white-space: nowrap; } tr.mean > * { font-weight: 700; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(36rem, 1fr)); gap: .8rem; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   padding: .8rem; break-inside: avoid; --paper: var(--card); }
 .plots { display: flex; gap: .3rem; } .plots svg { flex: 1 1 0; min-width: 0; max-width: 15rem; }
-svg { max-width: 100%; height: auto; } svg.forest { min-width: 40rem; }
-li { margin: .25rem 0; max-width: 60rem; }
+svg.forest { min-width: 40rem; } li { margin: .25rem 0; max-width: 60rem; }
 @media (max-width: 42rem) { .cards { grid-template-columns: 1fr; } body { padding: .8rem; }
   .plots { flex-wrap: wrap; } .plots svg { flex: none; } }
 """
@@ -57,7 +37,7 @@ def to_html(result: Evaluation) -> str:
         "<h2>Area under the ROC curve</h2>",
         _forest([*result.classes], result.macro_auroc),
         "<h2>Findings</h2>",
-        _table(finding_rows(result)),
+        _rows(finding_rows(result)),
         "<h2>Curves</h2>",
         '<p class="quiet">ROC and precision-recall with the point at the threshold; dashed: '
         "chance. Calibration: observed share against predicted probability, bins of equal "
@@ -68,7 +48,7 @@ def to_html(result: Evaluation) -> str:
         body.append("<h2>Subgroups, area under the ROC curve</h2>")
         for attribute in dict.fromkeys(group.attribute for group in result.groups):
             some = [group for group in result.groups if group.attribute == attribute]
-            body.append(f"<h3>By {escape(attribute)} (samples)</h3>{_table(group_rows(some))}<br>")
+            body.append(f"<h3>By {escape(attribute)} (samples)</h3>{_rows(group_rows(some))}<br>")
     if result.comparison is not None:
         body.append(_comparison(result.comparison))
     if result.notes:
@@ -82,7 +62,7 @@ def to_html(result: Evaluation) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Evaluation of {escape(result.source)}</title>"
-        f"<style>{STYLE}{PLOT_STYLE}</style></head>\n<body>\n"
+        f"<style>{STYLE}{PLOT_STYLE}{_STYLE}</style></head>\n<body>\n"
         + "\n".join(body)
         + "\n</body></html>\n"
     )
@@ -146,7 +126,7 @@ def _comparison(comparison: Comparison) -> str:
         "speak for the first. Intervals are of a paired bootstrap; p of an area under one ROC "
         "curve is DeLong's, for patients with several samples as Obuchowski extends it, other p "
         "are the bootstrap's; Holm adjusts for the number of findings.</p>"
-        f'<div class="wide">{plot}</div>{_table(comparison_rows(comparison))}'
+        f'<div class="wide">{plot}</div>{_rows(comparison_rows(comparison))}'
     )
 
 
@@ -192,14 +172,6 @@ def _card(finding: ClassResult) -> str:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in rows[0])
-    lines = []
-    for row in rows[1:]:
-        kind = ' class="mean"' if row[0] == "mean" else ""
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        lines.append(f'<tr{kind}><th scope="row">{escape(row[0])}</th>{cells}</tr>')
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+def _rows(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first row has the titles."""
+    return table(rows[0], rows[1:], mean="mean")
