@@ -52,7 +52,7 @@ quick: $(DEV) $(KERNELS) ## run the tests that take seconds; those of one room w
 	$(BIN)/pytest -m "not soak and not slow" -n $(WORKERS) --dist loadfile tests/$(ROOM) $(ARGS)
 
 # Those that start processes of their own, whose kernels come from a cache, check nothing here.
-BOUNDS := $(filter-out tests/kernels/cpu/compiler/% %_accuracy.py,$(wildcard tests/kernels/*.py \
+BOUNDS := $(filter-out %/test_jit.py %/test_processes.py %_accuracy.py,$(wildcard tests/kernels/*.py \
 	tests/kernels/reference/*.py tests/kernels/cpu/*.py tests/kernels/cpu/*/*.py)) \
 	tests/patient/test_prepare_fuzz.py::test_random_scans
 
