@@ -118,10 +118,10 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(small, tmp_path, devices, stat
     [
         ("gpu", 1, "no GPU answers"),
         ("tpu", 1, "there is no accelerator 'tpu'; use one of auto, cpu, gpu"),
-        ("cpu", 0, "one or more, got 0"),
-        ("cpu", -1, "one or more, got -1"),
-        ("cpu", True, "one or more, got True"),
-        ("auto", "auto", "one or more, got 'auto'"),
+        ("cpu", 0, "devices must be a whole number from 1, got 0"),
+        ("cpu", -1, "devices must be a whole number from 1, got -1"),
+        ("cpu", True, "devices must be a whole number from 1, got True"),
+        ("auto", "auto", "devices must be a whole number from 1, got 'auto'"),
         ("auto", 100_000, "100000 devices were asked for, and there are"),
     ],
 )

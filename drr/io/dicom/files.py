@@ -197,12 +197,26 @@ def pixel_bytes(source: Source, dataset: Dataset, at: int, *, limit: int) -> byt
 
 
 def _read_whole(file: IO[bytes], size: int) -> bytes | None:
-    """So many bytes, or None where there are fewer."""
-    parts = []
-    while size and (part := file.read(min(size, AT_ONCE))):
-        parts.append(part)
-        size -= len(part)
-    return None if size else b"".join(parts)
+    """Read so many bytes; None where there are fewer."""
+    content = _InPieces(file).read(size)
+    return content if len(content) == size else None
+
+
+class _InPieces:
+    """A file whose `read` asks for no more memory than it has bytes, whatever a header states."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most `size` bytes; all of them where it is negative."""
+        if size <= AT_ONCE:
+            return self._read(size)
+        parts = []
+        while size and (part := self._read(min(size, AT_ONCE))):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
 
 def _load(
@@ -216,7 +230,7 @@ def _load(
                 return None
             file.seek(0)
             if not is_deflated(head):
-                return _parse(cast(BinaryIO, file), keywords), file.tell()
+                return _parse(cast(BinaryIO, _InPieces(file)), keywords), file.tell()
             stream = Deflated(file, name=label, limit=limit)
             dataset = _parse(cast(BinaryIO, stream), keywords)
             if keywords is not HEADER:
