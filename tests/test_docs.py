@@ -17,6 +17,8 @@ from click.testing import CliRunner
 
 from drr.cli import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     ROOT / "README.md",

@@ -13,6 +13,8 @@ from fuzz.targets import TARGETS, unlike_nibabel
 
 import drr
 
+pytestmark = pytest.mark.slow
+
 # Fewer than a second of work for most targets; `make fuzz` runs thousands.
 INPUTS = 600
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from places import ROOT
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = ROOT / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import distances  # noqa: E402

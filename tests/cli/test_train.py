@@ -16,6 +16,8 @@ from drr.datasets.loaders.store import PreparedStore
 from drr.datasets.phantom.nifti import nifti_bytes
 from drr.datasets.phantom.thorax import thorax
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):

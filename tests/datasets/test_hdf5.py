@@ -31,6 +31,8 @@ from drr.files.documents import parse_json
 from drr.geometry.views import parse_view
 from drr.pages.dataset import report_page
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -26,6 +26,8 @@ from drr.train.predict import predict  # noqa: E402
 from drr.train.recipe import Recipe  # noqa: E402
 from drr.train.train import TrainingError, _check_steps, train  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(image_size=32, channels=1, batch_size=6, epochs=1, folds=4, learning_rate=1e-3)
 two = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one processor")
 

@@ -17,6 +17,8 @@ from drr.train.model import (  # noqa: E402
 from drr.train.recipe import Recipe  # noqa: E402
 from drr.train.vision import import_vision  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network():

@@ -42,6 +42,8 @@ from drr.train.predict import predict  # noqa: E402
 from drr.train.recipe import Recipe  # noqa: E402
 from drr.train.train import TrainingError, train  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 LABELS = ("Cardiomegaly", "Pleural effusion")
 TINY = Recipe(
     name="tiny",

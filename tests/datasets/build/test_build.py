@@ -30,6 +30,8 @@ from drr.datasets.study import Study
 from drr.errors import WriteError
 from drr.geometry.views import parse_view
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-c", "from drr.cli import main; main()"]
 CONFIGURATION = Configuration(views=(parse_view("pa", shape=(48, 48)),))
 linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc")

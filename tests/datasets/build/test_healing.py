@@ -29,6 +29,8 @@ from drr.datasets.study import Cohort, Study
 from drr.errors import WriteError
 from drr.geometry.views import parse_view
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-c", "from drr.cli import main; main()"]
 CONFIGURATION = Configuration(views=(parse_view("pa", shape=(40, 40)),))
 

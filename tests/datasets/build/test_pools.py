@@ -29,6 +29,8 @@ from drr.datasets.sources.ctrate import find_ct_rate
 from drr.errors import MissingDependencyError
 from drr.geometry.views import parse_view
 
+pytestmark = pytest.mark.slow
+
 
 def test_workers_are_at_least_one_and_at_most_the_processors() -> None:
     assert 1 <= available_workers() <= (os.cpu_count() or 1)

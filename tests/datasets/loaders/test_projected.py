@@ -20,6 +20,8 @@ from drr.datasets.study import Cohort, CohortError, Study
 from drr.errors import DisplayError, GeometryError, PolicyError, ProjectionError
 from drr.randomise.policy import Draw, Policy, Range
 
+pytestmark = pytest.mark.slow
+
 SIZE = (32, 32)
 
 

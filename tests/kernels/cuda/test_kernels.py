@@ -22,6 +22,8 @@ from drr.kernels.cuda.sources import OPTIONS, module_source
 from drr.kernels.rays import rays_in_voxels
 from drr.kernels.reference import projection
 
+pytestmark = pytest.mark.slow
+
 SHAPE, SPACING = (20, 24, 28), (1.5, 2.0, 2.5)
 HU = random_hu(SHAPE)
 MU = UNIT(HU)

@@ -16,6 +16,8 @@ from places import ROOT
 
 from drr.kernels.cpu.compiler import jit, lowered, native
 
+pytestmark = pytest.mark.slow
+
 KERNELS = """
 import math
 import numpy as np

@@ -18,6 +18,8 @@ from places import TESTS
 from drr.kernels.cpu.compiler import jit
 from drr.threads import run, split
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
